@@ -1,0 +1,2 @@
+// Package announce decides which node announces which address, and how.
+package announce

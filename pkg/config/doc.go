@@ -1,0 +1,2 @@
+// Package config reads the one document that configures Herald.
+package config
