@@ -14,6 +14,8 @@ type Config struct {
 	Pools       []Pool       // in document order
 	Peers       []Peer       // in document order
 	BFDProfiles []BFDProfile // in document order
+
+	index []span // all ranges, sorted; nil when there are none, or Parse did not make this
 }
 
 // Protocol says how a pool's addresses are announced.
@@ -59,10 +61,6 @@ type Community uint32
 
 // LargeCommunity is an RFC 8092 large community.
 type LargeCommunity struct{ Global, Local1, Local2 uint32 }
-
-// Secret is text that must never be printed: every way of formatting it gives
-// a placeholder. Use Reveal where the text itself is needed.
-type Secret string
 
 // Peer is a BGP router to which nodes connect (peers[]).
 type Peer struct {

@@ -1,0 +1,271 @@
+package provider
+
+import (
+	"cmp"
+	"errors"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/herald-lb/herald/pkg/config"
+	"github.com/herald-lb/herald/pkg/ipam"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// ask is what a Service asks for.
+type ask struct {
+	uid     types.UID
+	key     types.NamespacedName
+	created time.Time
+	request ipam.Request
+	invalid *ipam.Refusal // the Service can't be made sense of; request only identifies it
+}
+
+// decision is what became of an ask.
+type decision struct {
+	uid       types.UID
+	key       types.NamespacedName
+	addresses []netip.Addr   // what the Service holds now
+	changed   bool           // it held others before
+	cleared   []ipam.Cleared // what was taken from it
+	refusal   *ipam.Refusal  // why it holds less than it asked for; nil if it doesn't
+}
+
+// entry is a Service that asked.
+type entry struct {
+	ask
+	refusal *ipam.Refusal
+	partial bool // holds fewer families than it would take
+}
+
+// ledger serialises the allocator and remembers what every Service asked for,
+// so that those that wait can be served in the order of their age when
+// something becomes free. It does no I/O.
+type ledger struct {
+	mu        sync.Mutex // guards the fields below
+	allocator *ipam.Allocator
+	missing   string // why there is no configuration; empty if there is one
+	entries   map[types.UID]*entry
+	unsettled bool // something changed that those that wait have not been tried against
+
+	stirred chan struct{} // has an element when unsettled became true
+	metrics *Metrics
+}
+
+func newLedger(m *Metrics) *ledger {
+	return &ledger{
+		allocator: ipam.New(),
+		missing:   "no configuration has been read yet",
+		entries:   make(map[types.UID]*entry),
+		stirred:   make(chan struct{}, 1),
+		metrics:   m,
+	}
+}
+
+// adoption is a Service with what its status shows.
+type adoption struct {
+	ask
+	shown    []netip.Addr
+	deleting bool
+}
+
+// prime makes the ledger know the accepted configuration, which is nil if there
+// is none, and all that the API shows, before anything is given away.
+func (l *ledger) prime(accepted *config.Config, adoptions []adoption) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if accepted != nil {
+		l.allocator.Reconfigure(accepted.Pools)
+	}
+	all := make([]ipam.Adoption, len(adoptions))
+	for i, a := range adoptions {
+		all[i] = ipam.Adoption{Request: a.request, Held: a.shown, Deleting: a.deleting, Created: a.created}
+	}
+	l.allocator.AdoptAll(all)
+	for _, a := range adoptions {
+		if a.deleting {
+			l.allocator.Release(string(a.uid))
+			continue
+		}
+		l.entries[a.uid] = &entry{ask: a.ask}
+	}
+}
+
+// ensure decides about one Service. others are Services that waited for longer
+// and were served first.
+func (l *ledger) ensure(a ask) (d decision, others []decision) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, held := l.allocator.Held(string(a.uid)); !held {
+		others = l.settle()
+	}
+	r, ok := l.entries[a.uid]
+	if !ok {
+		r = &entry{}
+		l.entries[a.uid] = r
+	}
+	r.ask = a
+	return l.decide(r), others
+}
+
+// decide tries to give a Service what it asks for. A Service keeps what it
+// holds while it can't be made sense of and while there is no configuration.
+func (l *ledger) decide(r *entry) decision {
+	uid := string(r.uid)
+	before, _ := l.allocator.Held(uid)
+	d := decision{uid: r.uid, key: r.key, addresses: before.Addresses}
+	switch {
+	case r.invalid != nil:
+		d.refusal = r.invalid
+	case l.missing != "":
+		if len(before.Addresses) == 0 {
+			d.refusal = &ipam.Refusal{Reason: ipam.NoConfiguration, Service: r.request.Service, Detail: l.missing}
+		}
+	default:
+		got, err := l.allocator.Allocate(r.request)
+		d.cleared, d.addresses = got.Cleared, got.Addresses
+		if refusal, ok := errors.AsType[*ipam.Refusal](err); ok {
+			d.refusal = refusal
+		}
+		if len(got.Opened) > 0 {
+			l.stir()
+		}
+	}
+	d.changed = !slices.Equal(before.Addresses, d.addresses)
+	l.metrics.decided(d, r.refusal)
+	r.refusal = d.refusal
+	r.partial = r.request.Policy == ipam.PreferDualStack && len(d.addresses) < len(r.request.Families)
+	return d
+}
+
+// settle tries those that wait, the oldest first, and returns the decisions
+// that differ from the last ones.
+func (l *ledger) settle() []decision {
+	if !l.unsettled {
+		return nil
+	}
+	l.unsettled = false
+	var waiting []*entry
+	for _, r := range l.entries {
+		if r.refusal != nil || r.partial {
+			waiting = append(waiting, r)
+		}
+	}
+	slices.SortFunc(waiting, func(a, b *entry) int { return older(a.ask, b.ask) })
+	var out []decision
+	for _, r := range waiting {
+		last := r.refusal
+		if d := l.decide(r); d.changed || !sameRefusal(last, d.refusal) {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// Settle tries those that wait if there is a reason to.
+func (l *ledger) Settle() []decision {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.settle()
+}
+
+// Stir makes the next Settle try all that wait.
+func (l *ledger) Stir() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stir()
+}
+
+func (l *ledger) stir() {
+	l.unsettled = true
+	select {
+	case l.stirred <- struct{}{}:
+	default:
+	}
+}
+
+// observe tells what the API shows for a Service; nil when the Service is gone.
+// What it held and no longer shows becomes free only now: had it been given
+// away earlier, a crash could have left two Services showing it.
+func (l *ledger) observe(uid types.UID, shown []netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if freed := l.allocator.Observe(string(uid), shown); len(freed) > 0 {
+		l.stir()
+	}
+}
+
+// release takes note that a Service wants no address any more.
+func (l *ledger) release(uid types.UID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.entries, uid)
+	if _, held := l.allocator.Held(string(uid)); held {
+		l.stir()
+	}
+	l.allocator.Release(string(uid))
+}
+
+// holds returns what a Service holds, and why it holds no more.
+func (l *ledger) holds(uid types.UID) ([]netip.Addr, *ipam.Refusal) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	held, _ := l.allocator.Held(string(uid))
+	if r := l.entries[uid]; r != nil {
+		return held.Addresses, r.refusal
+	}
+	return held.Addresses, nil
+}
+
+// reconfigure applies what judge says, in one step with its looking at what is
+// in use, so that nothing is given away in between. It returns the decisions
+// about Services that this changed.
+func (l *ledger) reconfigure(judge func(stranded strandedFunc) verdict) (verdict, []decision) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v := judge(l.allocator.Stranded)
+	if l.missing != v.missing {
+		l.missing = v.missing
+		l.stir()
+	}
+	var out []decision
+	if v.outcome == accepted {
+		losers := l.allocator.Stranded(v.config.Pools)
+		l.allocator.Reconfigure(v.config.Pools)
+		l.stir()
+		for _, s := range losers {
+			if r := l.entries[types.UID(s.UID)]; r != nil {
+				out = append(out, l.decide(r))
+			}
+		}
+	}
+	return v, append(out, l.settle()...)
+}
+
+// usage returns the pools' usage, and how many Services wait for each reason.
+func (l *ledger) usage() (pools []ipam.PoolUsage, waiting map[ipam.Reason]int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	waiting = make(map[ipam.Reason]int)
+	for _, r := range l.entries {
+		if r.refusal != nil {
+			waiting[r.refusal.Reason]++
+		}
+	}
+	return l.allocator.Usage(), waiting
+}
+
+// older orders asks by age, and by name where the age is the same.
+func older(a, b ask) int {
+	return cmp.Or(a.created.Compare(b.created), cmp.Compare(a.key.Namespace, b.key.Namespace), cmp.Compare(a.key.Name, b.key.Name))
+}
+
+// sameRefusal tells whether two refusals mean the same to the user. The text is
+// not compared: it may hold counts that change all the time.
+func sameRefusal(a, b *ipam.Refusal) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Reason == b.Reason && a.Pool == b.Pool && a.Holder == b.Holder && a.Address == b.Address
+}

@@ -1,0 +1,289 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/herald-lb/herald/test/internal/node"
+	"github.com/herald-lb/herald/test/internal/rig"
+)
+
+// Nodes lists the names of the lab's nodes, n1 first.
+func (l *Lab) Nodes() []string {
+	var names []string
+	for _, h := range l.state.Hosts {
+		if h.Node {
+			names = append(names, h.Name)
+		}
+	}
+	return names
+}
+
+// node finds a node's host.
+func (l *Lab) node(name string) (rig.Host, error) {
+	h, err := l.state.Host(name)
+	if err == nil && !h.Node {
+		err = fmt.Errorf("host %q is no node: the nodes are %s", name, strings.Join(l.Nodes(), ", "))
+	}
+	return h, err
+}
+
+// firstBoot writes a node's spec and boots it.
+func (l *Lab) firstBoot(ctx context.Context, name string, provider CloudProvider) error {
+	h, err := l.node(name)
+	if err != nil {
+		return err
+	}
+	router, err := l.state.Host(Router)
+	if err != nil {
+		return err
+	}
+	spec := l.spec(name)
+	spec.Namespace, spec.Group, spec.Bin = l.state.Namespace(name), l.state.UnitGroup(name), l.state.Bin
+	spec.Images = rig.Dir(l.state.Name, "images")
+	spec.Addresses, spec.PodCIDRs = hostAddresses(h), podCIDRs(h)
+	spec.ClusterCIDRs = l.families(pods4, pods6)
+	spec.Gateway = hostAddresses(router)[0]
+	spec.Provider = string(provider)
+	spec.MachineID = fmt.Sprintf("%032x", h.IPv6.Addr().As16())
+	if spec.Kubeconfig, err = l.kubeconfig(userNode + name); err != nil {
+		return err
+	}
+	if spec.ProxyConfig, err = l.kubeconfig(userProxy); err != nil {
+		return err
+	}
+	if err := spec.Write(); err != nil {
+		return err
+	}
+	return l.boot(ctx, name)
+}
+
+// boot starts a node's first process.
+func (l *Lab) boot(ctx context.Context, name string) error {
+	out, err := exec.CommandContext(ctx, l.state.Helper(), "boot", l.spec(name).Dir).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("boot node %s: %w: %s", name, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// WaitNodesReady waits until the nodes are Ready.
+func (l *Lab) WaitNodesReady(ctx context.Context, names ...string) error {
+	var logs []string
+	for _, name := range names {
+		logs = append(logs, l.spec(name).BootLog(), l.spec(name).Log("kubelet"))
+	}
+	return l.wait(ctx, wait{
+		what: "nodes " + strings.Join(names, ", ") + " to be Ready", timeout: 2 * time.Minute, logs: logs,
+		done: func(ctx context.Context) (bool, string) {
+			for _, name := range names {
+				if ok, seen := l.nodeReady(ctx, name); !ok {
+					return false, name + ": " + seen
+				}
+			}
+			return true, ""
+		},
+	})
+}
+
+// WaitNodeNotReady waits until the control plane has noticed that a node is
+// gone.
+func (l *Lab) WaitNodeNotReady(ctx context.Context, name string) error {
+	return l.wait(ctx, wait{
+		what: "node " + name + " not to be Ready any more", timeout: time.Minute,
+		done: func(ctx context.Context) (bool, string) {
+			ok, seen := l.nodeReady(ctx, name)
+			return !ok && seen != "", "Ready"
+		},
+	})
+}
+
+func (l *Lab) nodeReady(ctx context.Context, name string) (ok bool, seen string) {
+	n, err := l.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return false, err.Error()
+	}
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue, c.Message
+		}
+	}
+	return false, "no status yet"
+}
+
+// CutCable pulls a host's cable out of the switch: no frame passes, and both
+// ends see that the link is down.
+func (l *Lab) CutCable(host string) error {
+	if _, err := l.state.Host(host); err != nil {
+		return err
+	}
+	return l.state.SetCable(host, 0)
+}
+
+// MendCable undoes CutCable.
+func (l *Lab) MendCable(host string) error {
+	if _, err := l.state.Host(host); err != nil {
+		return err
+	}
+	return l.state.SetCable(host, unix.IFF_UP)
+}
+
+// PowerOff ends everything on a node at once and takes its link down. What is
+// on its disk stays.
+func (l *Lab) PowerOff(ctx context.Context, name string) error {
+	if _, err := l.node(name); err != nil {
+		return err
+	}
+	if err := l.state.SetCable(name, 0); err != nil {
+		return err
+	}
+	return l.state.UnitGroup(name).Kill(ctx)
+}
+
+// PowerOn boots a node that was powered off. [Lab.WaitNodesReady] waits for it.
+func (l *Lab) PowerOn(ctx context.Context, name string) error {
+	if _, err := l.node(name); err != nil {
+		return err
+	}
+	running, err := l.state.Running(name)
+	if err != nil {
+		return err
+	}
+	if running {
+		return fmt.Errorf("node %s is on", name)
+	}
+	if err := l.state.SetCable(name, unix.IFF_UP); err != nil {
+		return err
+	}
+	return l.boot(ctx, name)
+}
+
+// Freeze stops every process of a node where it stands. Its kernel goes on
+// answering ARP and ping and forwarding packets: a hung machine.
+func (l *Lab) Freeze(ctx context.Context, name string) error {
+	if _, err := l.node(name); err != nil {
+		return err
+	}
+	return l.state.UnitGroup(name).Freeze(ctx)
+}
+
+// Thaw undoes Freeze.
+func (l *Lab) Thaw(name string) error {
+	if _, err := l.node(name); err != nil {
+		return err
+	}
+	return l.state.UnitGroup(name).Thaw()
+}
+
+// KillProcess sends a signal to the processes of a node, in containers or not,
+// that run a program of that file name. It is an error if there is none.
+func (l *Lab) KillProcess(name, program string, sig unix.Signal) error {
+	if _, err := l.node(name); err != nil {
+		return err
+	}
+	hit, err := l.state.UnitGroup(name).Signal(sig, func(pid int) bool {
+		exe, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
+		return err == nil && filepath.Base(exe) == program
+	})
+	if err == nil && len(hit) == 0 {
+		err = fmt.Errorf("node %s runs no program %q", name, program)
+	}
+	return err
+}
+
+// NodeCommand returns a command that runs inside a node: in its namespaces, with
+// its disk, and with the cluster's programs in /run/lab/bin.
+func (l *Lab) NodeCommand(ctx context.Context, name string, argv ...string) (*exec.Cmd, error) {
+	if _, err := l.node(name); err != nil {
+		return nil, err
+	}
+	pid, err := l.initPid(name)
+	if err != nil {
+		return nil, err
+	}
+	enter := []string{"nsenter", "--target", strconv.Itoa(pid), "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--"}
+	return l.state.Command(ctx, name, append(enter, argv...)...)
+}
+
+// NodeExec runs a command inside a node and returns what it printed.
+func (l *Lab) NodeExec(ctx context.Context, name string, argv ...string) (string, error) {
+	cmd, err := l.NodeCommand(ctx, name, argv...)
+	if err != nil {
+		return "", err
+	}
+	return output(cmd, name)
+}
+
+// initPid is the process id of a node's first process, as this machine sees it.
+func (l *Lab) initPid(name string) (int, error) {
+	pids, err := l.state.UnitGroup(name).Pids()
+	if err != nil {
+		return 0, err
+	}
+	for _, pid := range pids {
+		status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+		if err == nil && isInit(string(status)) {
+			return pid, nil
+		}
+	}
+	return 0, fmt.Errorf("node %s is not on", name)
+}
+
+// isInit tells a node's first process by its ids: the machine's, and 1 in the
+// node. The first process of a pod has a third.
+func isInit(status string) bool {
+	for line := range strings.Lines(status) {
+		if ids, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			fields := strings.Fields(ids)
+			return len(fields) == 2 && fields[1] == "1"
+		}
+	}
+	return false
+}
+
+// Load gives an image to every node: to those that are off, when they are next
+// on.
+func (l *Lab) Load(ctx context.Context, archive string) error {
+	name := filepath.Base(archive)
+	if err := copyFile(archive, rig.Dir(l.state.Name, "images", name), 0o600); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, n := range l.Nodes() {
+		group.Go(func() error {
+			// A mark of an earlier archive of that name would hide this one.
+			mark := filepath.Join(l.spec(n).Dir, "var", "lib", node.ImportMark(name))
+			if err := os.RemoveAll(mark); err != nil {
+				return err
+			}
+			if running, err := l.state.Running(n); err != nil || !running {
+				return err
+			}
+			_, err := l.NodeExec(ctx, n, "/run/lab/bin/ctr", "-n", "k8s.io", "images", "import", "/run/lab/images/"+name)
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(mark, nil, 0o600)
+		})
+	}
+	return group.Wait()
+}
+
+// NodeAddresses are a node's addresses on the LAN, the primary family first.
+func (l *Lab) NodeAddresses(name string) ([]netip.Addr, error) {
+	h, err := l.node(name)
+	return hostAddresses(h), err
+}
