@@ -13,7 +13,7 @@ func thousandPools() string {
 	b.WriteString("address-pools:\n")
 	for i := range 1000 {
 		fmt.Fprintf(&b, "- name: pool-%d\n  protocol: bgp\n  addresses: [10.%d.%d.0/24, '2001:db8:%x::/64']\n", i, i/256, i%256, i)
-		fmt.Fprintf(&b, "  bgp-advertisements: [{localpref: %d, communities: ['64512:%d']}, {aggregation-length: 24}]\n", i, i)
+		fmt.Fprintf(&b, "  bgp-advertisements: [{localpref: %d, communities: ['64512:%d']}, {aggregation-length: 24, aggregation-length-v6: 64}]\n", i, i)
 	}
 	return b.String()
 }

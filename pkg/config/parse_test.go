@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -74,12 +75,16 @@ func TestBounds(t *testing.T) {
 		{rangeOf, "'::ffff:10.0.0.1-10.0.0.2'", ""},
 		{rangeOf, "'2001:db8::1'", "not a range"},
 		{rangeOf, "host-name", "is not an IP address"},
+		{rangeOf, "'2001:db8::1-5'", "the end \"5\" is not an IP address"},
+		{rangeOf, strings.Repeat("x", 99), `"` + strings.Repeat("x", 64) + `…"`},
+		{rangeOf, "'a\u2028b'", `"a b" is not a range`},
 
 		{bgpPoolWith, "aggregation-length: 24", ""},
 		{bgpPoolWith, "aggregation-length: 23", "larger than the range"},
 		{bgpPoolWith, "aggregation-length: -24", "out of range"},
 		{bgpPoolWith, "aggregation-length-v6: 64", ""},
 		{bgpPoolWith, "aggregation-length-v6: 63", "larger than the range"},
+		{bgpPoolWith, "peers: [tor]", "define the peer under peers"},
 		{bgpPoolWith, "localpref: 4294967295", ""},
 		{bgpPoolWith, "localpref: 4294967296", "out of range"},
 		{bgpPoolWith, "communities: [0:0, 65535:65535, large:0:0:0]", ""},
@@ -113,6 +118,24 @@ func TestPlaces(t *testing.T) {
 	if len(errs) != 1 || *errs[0] != want {
 		t.Errorf("got %+v, want %+v", errs, want)
 	}
+	var one *Error
+	if !errors.As(error(errs), &one) || *one != want {
+		t.Errorf("errors.As finds %v", one)
+	}
+}
+
+// TestNoText shows that what is not text is refused where it stands.
+func TestNoText(t *testing.T) {
+	for doc, want := range map[string]Error{
+		"peers:\n- \xff":               {Line: 2, Column: 3, Problem: "this is not UTF-8 text"},
+		"peers: []\r\n\t# a\x07":       {Line: 2, Column: 5, Problem: "there is a control character here"},
+		"\xff\xfep\x00e\x00e\x00r\x00": {Line: 1, Column: 1, Problem: "this is not UTF-8 text"},
+	} {
+		if errs := parseErrors(t, doc); len(errs) != 1 || *errs[0] != want {
+			t.Errorf("%q: got %+v, want %+v", doc, errs, want)
+		}
+	}
+	mustParse(t, "\ufeffpeers: [] # with a byte order mark")
 }
 
 // TestSecretsStayOut shows that no slip in writing a password brings it into a

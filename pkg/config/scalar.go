@@ -24,12 +24,9 @@ func (d *decoder) text(v value) (text string, ok bool) {
 	return v.node.Value, true
 }
 
-// isScalar reports whether there is a scalar, and records a mistake if there
-// is a list or a mapping.
+// isScalar reports whether a value that is there is a scalar, and records a
+// mistake if not.
 func (d *decoder) isScalar(v value, wanted string) bool {
-	if v.absent() {
-		return false
-	}
 	if v.node.Kind != yaml.ScalarNode {
 		d.errorf(v.place, "is %s, should be %s", kindOf(v.node), wanted)
 		return false
@@ -157,14 +154,8 @@ func (o object) duration(name string) (d time.Duration, ok bool) {
 	return d.Truncate(time.Second), true
 }
 
-// written returns a scalar key's value as the document has it, or its default.
-func (o object) written(name string) string {
-	if v := o.get(name); !v.absent() {
-		return show(v.node.Value)
-	}
-	k, _ := o.section.key(name)
-	return k.def
-}
+// written returns the value of a key that has a scalar, as the document has it.
+func (o object) written(name string) string { return show(o.get(name).node.Value) }
 
 // address returns a key's IP address, without zone and never IPv4 in IPv6; the
 // zero Addr when it is absent or wrong.

@@ -23,7 +23,7 @@ func TestSecretIsNotPrinted(t *testing.T) {
 	if err := json.NewEncoder(&out).Encode(peer.Password); err != nil {
 		t.Fatal(err)
 	}
-	if err := json.NewEncoder(&out).Encode(map[Secret]Peer{peer.Password: {Password: "hunter2"}}); err != nil {
+	if err := json.NewEncoder(&out).Encode(peer); err != nil {
 		t.Fatal(err)
 	}
 	if err := yaml.NewEncoder(&out).Encode(peer.Password); err != nil {
