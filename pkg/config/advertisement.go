@@ -14,7 +14,7 @@ import (
 func (p *parser) advertisements(v value, entries []entry) []Advertisement {
 	var ads []Advertisement
 	r := routes{entries: entries}
-	lines := map[string]int{}
+	prints := map[string]place{}
 	for _, item := range p.list(v) {
 		before := len(p.errs)
 		o := p.object(item, &advertisementKeys)
@@ -25,11 +25,12 @@ func (p *parser) advertisements(v value, entries []entry) []Advertisement {
 		}
 		print := fmt.Sprint(ad.AggregationLength, ad.AggregationLengthV6, ad.LocalPref, ad.Communities, ad.LargeCommunities,
 			audience(ad))
-		if line, twice := lines[print]; twice {
-			p.errorf(item.place, "the advertisement is there twice").hint("line %d has the same one: remove one of the two", line)
+		if same, twice := prints[print]; twice {
+			p.errorf(item.place, "the advertisement is there twice").
+				hint("%s (line %d) is the same: remove one of the two", same.path, same.line)
 			continue
 		}
-		lines[print] = item.line
+		prints[print] = item.place
 		r.ads = append(r.ads, placedAd{o.get("localpref").place, ad})
 	}
 	p.routes = append(p.routes, r)

@@ -37,6 +37,9 @@ type block struct {
 // checkLocalPrefs finds pairs of advertisements that give one prefix two local
 // preferences, as a router would take either. Entries must not overlap.
 func (p *parser) checkLocalPrefs() {
+	if p.oneLocalPref() {
+		return
+	}
 	type meeting struct{ a, b, bits, bitLen int }
 	met := map[meeting]bool{}
 	blocks := p.blocks()
@@ -53,6 +56,17 @@ func (p *parser) checkLocalPrefs() {
 			}
 		}
 	}
+}
+
+// oneLocalPref reports whether all advertisements have the same one.
+func (p *parser) oneLocalPref() bool {
+	seen := map[uint32]bool{}
+	for _, r := range p.routes {
+		for _, ad := range r.ads {
+			seen[ad.LocalPref] = true
+		}
+	}
+	return len(seen) <= 1
 }
 
 // blocks returns those of all pools, sorted by family, length and address.
