@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -58,7 +57,7 @@ func TestLocalPolicyFollowsItsEndpoint(t *testing.T) {
 	c.must(t, err)
 	c.rolledOut(t, ns, "web")
 	eventually(t, soon, "the address follows to n3", func() error {
-		if owner, err := c.WhoHas(t.Context(), lab.Client, a); err != nil || owner != "n3" {
+		if owner, err := c.who(t, a); err != nil || owner != "n3" {
 			return fmt.Errorf("owner %q, %v", owner, err)
 		}
 		got, err := c.ask(t.Context(), a, 80)
@@ -195,7 +194,7 @@ func TestAddressesOutsideThePoolsAreNeverAnnounced(t *testing.T) {
 	if got := c.address(t, ns, "web"); got != a {
 		t.Errorf("the status says %v again, want %v", got, a)
 	}
-	if who, err := c.WhoHas(context.Background(), lab.Client, netip.MustParseAddr("192.168.31.1")); err != nil || who != lab.Router {
+	if who, err := c.who(t, netip.MustParseAddr("192.168.31.1")); err != nil || who != lab.Router {
 		t.Errorf("%q answers for the router's address (%v)", who, err)
 	}
 }

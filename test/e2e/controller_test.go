@@ -99,7 +99,7 @@ func TestControllersKilledNothingMoves(t *testing.T) {
 	pods, err := c.Client().CoreV1().Pods("herald-system").List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=cloud-controller-manager"})
 	c.must(t, err)
 	for _, p := range pods.Items {
-		c.must(t, c.KillProcess(t.Context(), p.Spec.NodeName, "cloud-controller-manager", syscall.SIGKILL))
+		c.must(t, c.KillProcess(p.Spec.NodeName, "cloud-controller-manager", syscall.SIGKILL))
 	}
 	c.expose(t, ns, "more", annotated("address-pool", "spare"))
 	eventually(t, 40*time.Second, "the new leader says that the pool is full", func() error {
@@ -131,7 +131,7 @@ func TestLeaderKilledIsReplaced(t *testing.T) {
 	stop := c.watchAddresses(t, ns)
 	defer stop()
 	c.handOver(t, ns, "crashed", 25*time.Second, func(p corev1.Pod) {
-		c.must(t, c.KillProcess(t.Context(), p.Spec.NodeName, "cloud-controller-manager", syscall.SIGKILL))
+		c.must(t, c.KillProcess(p.Spec.NodeName, "cloud-controller-manager", syscall.SIGKILL))
 	})
 }
 

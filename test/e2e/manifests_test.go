@@ -208,7 +208,7 @@ func TestPrivilegesOfTheAnnouncer(t *testing.T) {
 // pid finds a node's process by its program, as this machine numbers it.
 func (c *cluster) pid(t *testing.T, node, program string) int {
 	t.Helper()
-	pids, err := c.Processes(node, filepath.Base(program))
+	pids, err := c.Pids(node, filepath.Base(program))
 	c.must(t, err)
 	if len(pids) != 1 {
 		t.Fatalf("%s runs %d of %s", node, len(pids), program)

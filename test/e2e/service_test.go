@@ -1,14 +1,12 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
+	"regexp"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -195,45 +193,25 @@ type answer struct {
 	client    netip.Addr
 }
 
+var answerPattern = regexp.MustCompile(`pod=(\S+) node=(\S+) client=(\S+)`)
+
 // ask asks an address from the client's host, once.
 func (c *cluster) ask(ctx context.Context, a netip.Addr, port uint16) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	conn, err := c.Dial(ctx, lab.Client, "tcp", netip.AddrPortFrom(a, port).String())
+	body, err := c.Get(ctx, lab.Client, "http://"+netip.AddrPortFrom(a, port).String()+"/")
 	if err != nil {
 		return answer{}, err
 	}
-	defer conn.Close()
-	return get(ctx, conn)
-}
-
-func get(ctx context.Context, conn net.Conn) (answer, error) {
-	if deadline, ok := ctx.Deadline(); ok {
-		conn.SetDeadline(deadline)
+	m := answerPattern.FindStringSubmatch(body)
+	if m == nil {
+		return answer{}, fmt.Errorf("answer %q: want pod, node and client", body)
 	}
-	if _, err := fmt.Fprint(conn, "GET / HTTP/1.0\r\n\r\n"); err != nil {
-		return answer{}, err
-	}
-	r := bufio.NewReader(conn)
-	var last string
-	for {
-		line, err := r.ReadString('\n')
-		if line = strings.TrimSpace(line); line != "" {
-			last = line
-		}
-		if err != nil {
-			break
-		}
-	}
-	f := strings.Fields(last)
-	if len(f) != 3 {
-		return answer{}, fmt.Errorf("answer %q: want pod, node and client", last)
-	}
-	client, err := netip.ParseAddr(f[2])
+	client, err := netip.ParseAddr(m[3])
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{pod: f[0], node: f[1], client: client.Unmap()}, nil
+	return answer{pod: m[1], node: m[2], client: client.Unmap()}, nil
 }
 
 // answers waits until an address answers the client, and returns the answer.
@@ -247,14 +225,28 @@ func (c *cluster) answers(t *testing.T, a netip.Addr, port uint16) answer {
 	return got
 }
 
-// silent checks that nobody answers for an address on the LAN.
+// who asks the LAN once who has an address: a host's name, or "" if nobody does.
+// Two who answer are an error.
+func (c *cluster) who(t *testing.T, a netip.Addr) (string, error) {
+	t.Helper()
+	answers, err := c.WhoHas(context.WithoutCancel(t.Context()), lab.Client, a)
+	c.must(t, err)
+	switch len(answers) {
+	case 0:
+		return "", nil
+	case 1:
+		return answers[0].Host, nil
+	default:
+		return "", fmt.Errorf("%d hosts answer for %v: %v", len(answers), a, answers)
+	}
+}
+
+// silent waits until nobody answers for an address on the LAN.
 func (c *cluster) silent(t *testing.T, a netip.Addr) {
 	t.Helper()
 	eventually(t, soon, fmt.Sprintf("%v is silent", a), func() error {
-		if owner, err := c.WhoHas(t.Context(), lab.Client, a); err == nil {
-			return fmt.Errorf("%s answers", owner)
-		} else if !errors.Is(err, lab.ErrNobody) {
-			return err
+		if owner, err := c.who(t, a); err != nil || owner != "" {
+			return fmt.Errorf("%s answers (%v)", owner, err)
 		}
 		return nil
 	})
@@ -264,8 +256,10 @@ func (c *cluster) silent(t *testing.T, a netip.Addr) {
 func (c *cluster) owner(t *testing.T, a netip.Addr) string {
 	t.Helper()
 	var owner string
-	eventually(t, soon, fmt.Sprintf("somebody answers for %v", a), func() (err error) {
-		owner, err = c.WhoHas(t.Context(), lab.Client, a)
+	eventually(t, soon, fmt.Sprintf("one node answers for %v", a), func() (err error) {
+		if owner, err = c.who(t, a); err == nil && owner == "" {
+			err = errors.New("nobody answers")
+		}
 		return err
 	})
 	return owner
