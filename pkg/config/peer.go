@@ -172,6 +172,7 @@ func (p *parser) passwords(o object, peer *Peer) {
 // nameTheRest names the peers that have no name of their own after their
 // address; see the package documentation.
 func (p *parser) nameTheRest(peers []Peer) {
+	counts := map[string]int{} // of peers whose settings have the same hash
 	for i := range peers {
 		peer := &peers[i]
 		if peer.Name != "" || !peer.Address.IsValid() {
@@ -188,8 +189,9 @@ func (p *parser) nameTheRest(peers []Peer) {
 			base = fmt.Sprintf("%s#%08x", base, h.Sum32())
 			name = base
 		}
-		for n := 2; p.known[name]; n++ {
-			name = fmt.Sprintf("%s-%d", base, n)
+		for p.known[name] {
+			counts[base]++
+			name = fmt.Sprintf("%s-%d", base, counts[base]+1)
 		}
 		peer.Name = name
 		p.known[name] = true
