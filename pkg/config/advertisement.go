@@ -15,7 +15,7 @@ func (p *parser) advertisements(v value, entries []entry) []Advertisement {
 	var ads []Advertisement
 	r := routes{entries: entries}
 	limit4, limit6 := newLimit(entries, 32), newLimit(entries, 128)
-	prints := map[string]place{}
+	seen := map[string]place{}
 	for _, item := range p.list(v) {
 		before := len(p.errs)
 		o := p.object(item, &advertisementKeys)
@@ -26,14 +26,14 @@ func (p *parser) advertisements(v value, entries []entry) []Advertisement {
 		if !p.clean(before) {
 			continue
 		}
-		print := fmt.Sprint(ad.AggregationLength, ad.AggregationLengthV6, ad.LocalPref, ad.Communities, ad.LargeCommunities,
+		alike := fmt.Sprint(ad.AggregationLength, ad.AggregationLengthV6, ad.LocalPref, ad.Communities, ad.LargeCommunities,
 			audience(ad))
-		if same, twice := prints[print]; twice {
+		if same, twice := seen[alike]; twice {
 			p.errorf(item.place, "the advertisement is there twice").
 				hint("%s (line %d) is the same: remove one of the two", same.path, same.line)
 			continue
 		}
-		prints[print] = item.place
+		seen[alike] = item.place
 		r.ads = append(r.ads, placedAd{o.get("localpref").place, ad})
 	}
 	p.routes = append(p.routes, r)

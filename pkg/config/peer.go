@@ -22,18 +22,18 @@ const (
 func (p *parser) parsePeers(v value) []Peer {
 	var peers []Peer
 	p.known = map[string]bool{}
-	lines, prints := map[string]int{}, map[string]place{}
+	lines, seen := map[string]int{}, map[string]place{}
 	for _, item := range p.list(v) {
 		before := len(p.errs)
 		o := p.object(item, &peerKeys)
 		peer := p.peer(o)
 		p.unique(lines, o, peer.Name)
 		if p.clean(before) {
-			print := fingerprint(peer, peer.Password)
-			if same, twice := prints[print]; twice {
+			alike := fingerprint(peer, peer.Password)
+			if same, twice := seen[alike]; twice {
 				p.errorf(item.place, "the peer is there twice").hint("%s (line %d) is the same: remove one of the two", same.path, same.line)
 			} else {
-				prints[print] = item.place
+				seen[alike] = item.place
 			}
 		}
 		if peer.Name != "" {
