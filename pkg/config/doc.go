@@ -68,7 +68,8 @@
 // that is not 179 (10.0.0.1, [2001:db8::1]:1179). When that name is taken, by
 // a peer that is called so or by one further up, # and a hash of the peer's
 // settings, password apart, follow. So a new peer at the end of the list never
-// renames another.
+// renames another; but to change a setting of a peer named by its hash renames
+// it, and so resets its session: give peers that share an address names.
 //
 // # Names of communities
 //

@@ -28,6 +28,17 @@ func (a Advertisement) length(bitLen int) int {
 	return a.AggregationLengthV6
 }
 
+// lengths returns the prefix lengths of the routes to addresses of so many
+// bits, each once.
+func (r routes) lengths(bitLen int) []int {
+	all := make([]int, len(r.ads))
+	for i, ad := range r.ads {
+		all[i] = ad.length(bitLen)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // block is the run of prefixes of one length that cover one entry.
 type block struct {
 	pool, bits  int
@@ -73,14 +84,9 @@ func (p *parser) oneLocalPref() bool {
 func (p *parser) blocks() []block {
 	var blocks []block
 	for i, r := range p.routes {
+		lengths := map[int][]int{32: r.lengths(32), 128: r.lengths(128)}
 		for _, e := range r.entries {
-			lengths := map[int]bool{}
-			for _, ad := range r.ads {
-				bits := ad.length(e.From().BitLen())
-				if lengths[bits] {
-					continue
-				}
-				lengths[bits] = true
+			for _, bits := range lengths[e.From().BitLen()] {
 				first, last := netip.PrefixFrom(e.From(), bits).Masked(), netip.PrefixFrom(e.To(), bits).Masked()
 				blocks = append(blocks, block{pool: i, bits: bits, first: first.Addr(), last: last.Addr()})
 			}

@@ -22,18 +22,18 @@ const (
 func (p *parser) parsePeers(v value) []Peer {
 	var peers []Peer
 	p.known = map[string]bool{}
-	lines, prints := map[string]int{}, map[string]place{}
+	lines, seen := map[string]int{}, map[string]place{}
 	for _, item := range p.list(v) {
 		before := len(p.errs)
 		o := p.object(item, &peerKeys)
 		peer := p.peer(o)
 		p.unique(lines, o, peer.Name)
 		if p.clean(before) {
-			print := fingerprint(peer, peer.Password)
-			if same, twice := prints[print]; twice {
+			alike := fingerprint(peer, peer.Password)
+			if same, twice := seen[alike]; twice {
 				p.errorf(item.place, "the peer is there twice").hint("%s (line %d) is the same: remove one of the two", same.path, same.line)
 			} else {
-				prints[print] = item.place
+				seen[alike] = item.place
 			}
 		}
 		if peer.Name != "" {
@@ -172,6 +172,7 @@ func (p *parser) passwords(o object, peer *Peer) {
 // nameTheRest names the peers that have no name of their own after their
 // address; see the package documentation.
 func (p *parser) nameTheRest(peers []Peer) {
+	counts := map[string]int{} // of peers whose settings have the same hash
 	for i := range peers {
 		peer := &peers[i]
 		if peer.Name != "" || !peer.Address.IsValid() {
@@ -188,8 +189,9 @@ func (p *parser) nameTheRest(peers []Peer) {
 			base = fmt.Sprintf("%s#%08x", base, h.Sum32())
 			name = base
 		}
-		for n := 2; p.known[name]; n++ {
-			name = fmt.Sprintf("%s-%d", base, n)
+		for p.known[name] {
+			counts[base]++
+			name = fmt.Sprintf("%s-%d", base, counts[base]+1)
 		}
 		peer.Name = name
 		p.known[name] = true

@@ -41,7 +41,7 @@ func (p *parser) pool(o object) Pool {
 			p.errorf(o.get("interfaces").place, "a bgp pool has no interfaces").hint("remove them, or set protocol: layer2")
 		}
 		if len(pool.Advertisements) == 0 {
-			pool.Advertisements = []Advertisement{p.advertisement(p.object(value{place: o.place}, &advertisementKeys), nil)}
+			pool.Advertisements = []Advertisement{p.advertisement(p.object(value{place: o.place}, &advertisementKeys))}
 		}
 	}
 	return pool
