@@ -19,6 +19,7 @@ import (
 // API server between that may lag behind: shown is what it shows. The numbers
 // in its checks are the invariants of the package comment.
 type machine struct {
+	uids    []string
 	a, twin *ipam.Allocator
 	model   *model
 	specs   map[string]ipam.Request // Services that exist
@@ -28,7 +29,6 @@ type machine struct {
 }
 
 var (
-	uids      = []string{"s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"}
 	documents = []string{
 		"a 10.0.0.254-10.0.1.1 fd00::/127; b,avoid 10.0.2.254-10.0.3.1; c,manual 10.0.4.0/31 fd04::/127",
 		"a 10.0.4.0/31 10.0.0.254-10.0.1.1 fd00::/126; b 10.0.2.254-10.0.3.1 fd04::/127",
@@ -43,48 +43,97 @@ var (
 	}
 )
 
+// TestMachine has few Services of every kind over many small pools.
 func TestMachine(t *testing.T) {
-	documents := slices.Collect(func(yield func([]config.Pool) bool) {
-		for _, d := range documents {
-			if !yield(pools(t, d)) {
-				return
-			}
-		}
-	})
+	documents := parse(t, documents...)
 	rapid.Check(t, func(t *rapid.T) {
-		m := &machine{
-			a: ipam.New(), twin: ipam.New(), model: newModel(),
-			specs: map[string]ipam.Request{}, last: map[string]ipam.Request{}, shown: map[string][]netip.Addr{}, created: map[string]int{},
-		}
+		m := newMachine(8)
 		if rapid.Bool().Draw(t, "configured") {
 			m.reconfigure(documents[0])
 		}
-		t.Repeat(map[string]func(*rapid.T){
-			"create or change": func(t *rapid.T) { m.ask(t, m.draw(t)) },
-			"sync":             func(t *rapid.T) { m.sync(t, drawUID(t)) },
-			"write status":     func(t *rapid.T) { m.write(t, drawUID(t)) },
-			"observe":          func(t *rapid.T) { m.observe(t, drawUID(t)) },
-			"delete":           func(t *rapid.T) { m.delete(drawUID(t)) },
-			"reconfigure": func(t *rapid.T) {
-				d := rapid.SampledFrom(documents).Draw(t, "document")
-				m.checkStranded(t, d)
-				m.reconfigure(d)
-			},
-			"restart": func(t *rapid.T) { m.restart(t) },
-			"":        func(t *rapid.T) { m.check(t) },
+		m.run(t, documents, func(t *rapid.T) { m.ask(t, m.draw(t)) })
+	})
+}
+
+// TestMachineSharing has many Services with few ports over one pool, so that
+// addresses are shared and freed in all orders.
+func TestMachineSharing(t *testing.T) {
+	documents := parse(t, "a 10.0.1.0/28 10.0.0.0/29", "a 10.0.0.0/29; b 10.0.1.0/28")
+	rapid.Check(t, func(t *rapid.T) {
+		m := newMachine(24)
+		m.reconfigure(documents[0])
+		m.run(t, documents, func(t *rapid.T) {
+			r := m.request(m.uid(t))
+			r.SharingKey = rapid.SampledFrom([]string{"k", "k", "k", "k", "j", ""}).Draw(t, "key")
+			r.Addresses = nil
+			if host := rapid.IntRange(0, 31).Draw(t, "host"); host < 8 {
+				r.Addresses = []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 1, byte(host)})}
+			}
+			r.Ports = nil
+			for _, p := range rapid.SliceOfNDistinct(rapid.Uint16Range(1, 6), 0, 3, rapid.ID).Draw(t, "ports") {
+				r.Ports = append(r.Ports, ipam.Port{Protocol: "TCP", Port: p})
+			}
+			m.ask(t, r)
 		})
 	})
 }
 
-func drawUID(t *rapid.T) string { return rapid.SampledFrom(uids).Draw(t, "uid") }
+func parse(t *testing.T, documents ...string) [][]config.Pool {
+	var out [][]config.Pool
+	for _, d := range documents {
+		out = append(out, pools(t, d))
+	}
+	return out
+}
+
+func newMachine(services int) *machine {
+	m := &machine{
+		a: ipam.New(), twin: ipam.New(), model: newModel(),
+		specs: map[string]ipam.Request{}, last: map[string]ipam.Request{}, shown: map[string][]netip.Addr{}, created: map[string]int{},
+	}
+	for i := range services {
+		m.uids = append(m.uids, fmt.Sprintf("s%02d", i))
+	}
+	return m
+}
+
+// run makes a history of changes, and of what happens to any cluster.
+func (m *machine) run(t *rapid.T, documents [][]config.Pool, change func(*rapid.T)) {
+	t.Repeat(map[string]func(*rapid.T){
+		"create or change": change,
+		"change more":      change,
+		"sync":             func(t *rapid.T) { m.sync(t, m.uid(t)) },
+		"write status":     func(t *rapid.T) { m.write(t, m.uid(t)) },
+		"observe":          func(t *rapid.T) { m.observe(t, m.uid(t)) },
+		"delete":           func(t *rapid.T) { m.delete(m.uid(t)) },
+		"delete, write": func(t *rapid.T) {
+			uid := m.uid(t)
+			m.delete(uid)
+			m.write(t, uid)
+		},
+		"reconfigure": func(t *rapid.T) {
+			d := rapid.SampledFrom(documents).Draw(t, "document")
+			m.checkStranded(t, d)
+			m.reconfigure(d)
+		},
+		"restart": m.restart,
+		"":        m.check,
+	})
+}
+
+func (m *machine) uid(t *rapid.T) string { return rapid.SampledFrom(m.uids).Draw(t, "uid") }
+
+// request returns the Service's request, or that of a new one.
+func (m *machine) request(uid string) ipam.Request {
+	if r, exists := m.specs[uid]; exists {
+		return r
+	}
+	return ipam.Request{UID: uid, Service: "ns/" + uid, Families: []ipam.Family{ipam.IPv4}}
+}
 
 // draw returns the request of a Service as somebody creates or changes it.
 func (m *machine) draw(t *rapid.T) ipam.Request {
-	uid := drawUID(t)
-	r, exists := m.specs[uid]
-	if !exists {
-		r = ipam.Request{UID: uid, Service: "ns/" + uid, Families: []ipam.Family{ipam.IPv4}}
-	}
+	r := m.request(m.uid(t))
 	for _, field := range rapid.SliceOfN(rapid.IntRange(0, 5), 1, 3).Draw(t, "fields") {
 		switch field {
 		case 0:
@@ -224,7 +273,7 @@ func (m *machine) reconfigure(document []config.Pool) {
 // in any order. Those whose addresses nobody disputes keep them.
 func (m *machine) restart(t *rapid.T) {
 	var all []ipam.Adoption
-	for _, uid := range uids {
+	for _, uid := range m.uids {
 		if len(m.shown[uid]) > 0 {
 			_, exists := m.specs[uid]
 			created := time.Unix(int64(m.created[uid]), 0)
@@ -247,13 +296,13 @@ func (m *machine) restart(t *rapid.T) {
 		m.reconfigure(document)
 		m.check(t)
 	}
-	for _, uid := range uids {
+	for _, uid := range m.uids {
 		if _, exists := m.specs[uid]; !exists {
 			m.delete(uid)
 		}
 	}
 	calm := m.calm()
-	for _, uid := range rapid.Permutation(uids).Draw(t, "syncs") {
+	for _, uid := range rapid.Permutation(m.uids).Draw(t, "syncs") {
 		m.sync(t, uid)
 	}
 	for _, uid := range calm {
@@ -301,11 +350,6 @@ func (m *machine) calm() []string {
 				fits = fits && (other == uid || !slices.Contains(theirs, addr) || mayShare(r, m.last[other]))
 			}
 		}
-		if _, asked := explicit(r, ipam.IPv4); asked && r.Policy == ipam.RequireDualStack {
-			// what is asked for beside what is shown may cost both
-			_, both := explicit(r, ipam.IPv6)
-			fits = fits && (both || len(m.shown[uid]) == 2)
-		}
 		if fits {
 			out = append(out, uid)
 		}
@@ -317,7 +361,7 @@ func (m *machine) calm() []string {
 // check compares all that can be asked without a change.
 func (m *machine) check(t *rapid.T) {
 	held := map[netip.Addr][]string{}
-	for _, uid := range uids {
+	for _, uid := range m.uids {
 		got, ok := m.a.Held(uid)
 		if want := m.model.held(uid); !slices.Equal(got.Addresses, want) || ok != (len(want) > 0) {
 			t.Fatalf("%s holds %v, not %v", uid, got.Addresses, want)
