@@ -1,7 +1,9 @@
 package announce
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 
 	"github.com/herald-lb/herald/pkg/config"
 )
@@ -23,6 +25,15 @@ type Cluster struct {
 	// Announcers has the addresses of the announcers that should be running,
 	// by node. It is where members look for each other.
 	Announcers map[string][]netip.Addr
+}
+
+// Service returns the Service of a name (namespace/name).
+func (c *Cluster) Service(name string) (*Service, bool) {
+	i, ok := slices.BinarySearchFunc(c.Services, name, func(s Service, name string) int { return cmp.Compare(s.Name, name) })
+	if !ok {
+		return nil, false
+	}
+	return &c.Services[i], true
 }
 
 // Freshness says how far a Cluster can be relied on.

@@ -31,6 +31,15 @@ func Score(node, addr uint64) uint64 {
 	return hi ^ lo
 }
 
+// Outranks reports whether node x ranks above node y for an address. It is a
+// total order that depends on nobody's view of the cluster: it settles who
+// yields where two nodes, whose views differ, both announce an address.
+func Outranks(x, y string, a netip.Addr) bool {
+	addr := AddrHash(a)
+	sx, sy := Score(NodeHash(x), addr), Score(NodeHash(y), addr)
+	return sx > sy || sx == sy && x < y
+}
+
 // MaxOrder is how many of the eligible nodes an Address lists.
 const MaxOrder = 8
 

@@ -36,13 +36,22 @@ type Address struct {
 // Mine reports whether the node that made the plan is the owner.
 func (a *Address) Mine() bool { return a.Reason == Announced }
 
+// Layer2 reports whether the address is in a layer-2 pool, and so may have an
+// owner.
+func (a *Address) Layer2() bool { return a.Protocol == config.Layer2 }
+
 // Lookup returns the decision about one address.
 func (p *Plan) Lookup(a netip.Addr) (*Address, bool) {
-	i, ok := slices.BinarySearchFunc(p.Addresses, a, func(x Address, a netip.Addr) int { return x.Addr.Compare(a) })
+	i, ok := p.Index(a)
 	if !ok {
 		return nil, false
 	}
 	return &p.Addresses[i], true
+}
+
+// Index returns where in Addresses an address is.
+func (p *Plan) Index(a netip.Addr) (int, bool) {
+	return slices.BinarySearchFunc(p.Addresses, a, func(x Address, a netip.Addr) int { return x.Addr.Compare(a) })
 }
 
 // Change is an address whose owner is another one than before.

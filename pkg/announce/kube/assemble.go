@@ -59,14 +59,20 @@ func assembleServices(services map[string]service, classless bool, merged map[st
 	return out
 }
 
-// assembleAnnouncers returns the addresses of the announcers by node. A node
-// may have two for a moment, while one replaces the other.
-func assembleAnnouncers(pods map[string]announcer) map[string][]netip.Addr {
+// assembleAnnouncers returns the addresses of the announcers by node. One whose
+// Pod has no address yet will have its node's, since it is on the host network.
+// A node may have two Pods for a moment, while one replaces the other.
+func assembleAnnouncers(pods map[string]announcer, nodes map[string]announce.Node) map[string][]netip.Addr {
 	out := make(map[string][]netip.Addr, len(pods))
 	for _, name := range slices.Sorted(maps.Keys(pods)) {
-		for _, a := range pods[name].addresses {
-			if node := pods[name].node; !slices.Contains(out[node], a) {
-				out[node] = append(out[node], a)
+		p := pods[name]
+		addresses := p.addresses
+		if len(addresses) == 0 {
+			addresses = nodes[p.node].Addresses
+		}
+		for _, a := range addresses {
+			if !slices.Contains(out[p.node], a) {
+				out[p.node] = append(out[p.node], a)
 			}
 		}
 	}

@@ -130,10 +130,10 @@ func convertNode(n *corev1.Node) (announce.Node, bool) {
 // announcer is what is kept of an announcer's Pod.
 type announcer struct {
 	node      string
-	addresses []netip.Addr
+	addresses []netip.Addr // none as long as the kubelet has not reported any
 }
 
-// convertPod returns false for a Pod that has no address yet, or is done.
+// convertPod returns false for a Pod that has no node yet, or is done.
 func convertPod(p *corev1.Pod) (announcer, bool) {
 	if p.Spec.NodeName == "" || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
 		return announcer{}, false
@@ -144,7 +144,7 @@ func convertPod(p *corev1.Pod) (announcer, bool) {
 			out.addresses = append(out.addresses, a)
 		}
 	}
-	return out, len(out.addresses) > 0
+	return out, true
 }
 
 // document is what is kept of the ConfigMap with the accepted configuration.

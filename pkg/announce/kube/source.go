@@ -173,7 +173,7 @@ func (s *Source) assemble() *announce.Cluster {
 		ConfigProblem: s.accepted.problem,
 	}
 	s.nodes.read(func(items map[string]announce.Node) { c.Nodes = maps.Clone(items) })
-	s.pods.read(func(items map[string]announcer) { c.Announcers = assembleAnnouncers(items) })
+	s.pods.read(func(items map[string]announcer) { c.Announcers = assembleAnnouncers(items, c.Nodes) })
 	var merged map[string]endpoints
 	s.slices.read(func(items map[string]endpoints) { merged = merge(items) })
 	s.services.read(func(items map[string]service) {
