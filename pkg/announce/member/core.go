@@ -51,7 +51,6 @@ type core struct {
 	version uint64 // grows with each change that a view may show
 
 	nextTick time.Time
-	unsure   int // ticks that don't count yet
 	out      output
 }
 

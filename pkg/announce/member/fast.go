@@ -103,14 +103,17 @@ func (c *core) advance(now time.Time) {
 		return
 	}
 	if now.Sub(c.nextTick) > tickLate {
-		c.unsure = 2 // this tick and the next
+		c.nextTick = now.Add(tickAgain)
 		c.out.notes = append(c.out.notes, note{what: noteLate})
+		for name, w := range c.watches {
+			c.order(name, w.late())
+		}
+		return
 	}
 	c.nextTick = now.Add(tickEvery)
 	for name, w := range c.watches {
-		c.order(name, w.tick(now, c.unsure == 0))
+		c.order(name, w.tick(now))
 	}
-	c.unsure = max(0, c.unsure-1)
 	c.repeat()
 	c.expire(now)
 }

@@ -12,12 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/herald-lb/herald/pkg/announce"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const testPort = 17946
 

@@ -7,6 +7,8 @@ const (
 	// A tick that comes this late was missed because this process or its
 	// host stood still: what wasn't heard says nothing about others.
 	tickLate = tickEvery / 2
+	// After such a stall, what did come waits in the sockets this long.
+	tickAgain = 10 * time.Millisecond
 
 	missesToProbe = 2
 	probeStep     = 15 * time.Millisecond
@@ -49,16 +51,13 @@ type orders struct {
 	connect bool // for probe number watch.probes
 }
 
-// tick is called every 50 ms; counts says that this one and the one before
-// came in time.
-func (w *watch) tick(now time.Time, counts bool) orders {
+// tick is called every 50 ms.
+func (w *watch) tick(now time.Time) orders {
 	switch {
 	case w.echoed >= w.wanted:
 		w.missed = 0
-	case counts && !now.Before(w.quiet):
+	case !now.Before(w.quiet):
 		w.missed++
-	case !counts:
-		w.stalled = time.Time{}
 	}
 	var o orders
 	if w.missed >= missesToProbe && !now.Before(w.rest) {
@@ -70,6 +69,14 @@ func (w *watch) tick(now time.Time, counts bool) orders {
 	}
 	w.wanted = w.pings
 	return o
+}
+
+// late is called in the place of a tick that came too late: nothing is
+// missed, and nothing was seen standing still by one who stood still.
+func (w *watch) late() orders {
+	w.stalled = time.Time{}
+	w.pings++
+	return orders{ping: true}
 }
 
 func (w *watch) startProbe(now time.Time) orders {
