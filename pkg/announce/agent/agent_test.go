@@ -226,6 +226,9 @@ func TestAGapWithoutEndpointsIsNoChangeOfOwner(t *testing.T) {
 			}
 			a.SetCluster(c)
 			settle()
+			if got := f.last(t).Addresses[0]; !got.Mine() || got.From != self || got.Predecessor != Alive {
+				t.Errorf("after the gap: mine %v, from %q %v", got.Mine(), got.From, got.Predecessor)
+			}
 		}
 		want := []Notice{{Service: "shop/web", UID: "u2", Reason: "Announcing", Message: `announcing 10.0.0.2 from node "n1" via eth0`}}
 		if diff := cmp.Diff(want, f.notices); diff != "" {

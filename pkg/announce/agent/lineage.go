@@ -7,10 +7,11 @@ import (
 )
 
 // tenure says who owns an address and who did before. A time without an owner
-// is no change of owner: one that comes back takes up where it stopped.
+// is no change of owner: one that comes back follows itself.
 type tenure struct {
 	addr        netip.Addr
 	owner, from string
+	vacant      bool // nobody is elected; owner was the last
 	told        bool // the Services on it have been told of this owner
 }
 
@@ -27,9 +28,11 @@ func advance(before []tenure, plan *announce.Plan) []tenure {
 		if len(before) > 0 && before[0].addr == a.Addr {
 			t = before[0]
 		}
-		if a.Owner != "" && a.Owner != t.owner {
-			t.from, t.owner, t.told = t.owner, a.Owner, false
+		if a.Owner != "" && (a.Owner != t.owner || t.vacant) {
+			t.told = t.told && a.Owner == t.owner
+			t.from, t.owner = t.owner, a.Owner
 		}
+		t.vacant = a.Owner == ""
 		after[i] = t
 	}
 	return after
