@@ -57,6 +57,13 @@ func (n *node) told() []Event {
 	return events
 }
 
+// count returns how many events there were since the last call of told.
+func (n *node) count() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.events)
+}
+
 // plan is what a node is told: who owns the addresses, by which order.
 type plan struct {
 	addresses []netip.Addr
@@ -227,6 +234,9 @@ func (b *bed) wantAnswer(want ...int) {
 // wantTold checks what a node told of since the last call, for each address.
 func (b *bed) wantTold(n int, want ...EventKind) []Event {
 	b.t.Helper()
+	for start := time.Now(); b.nodes[n].count() < len(want)*len(vips) && time.Since(start) < time.Second; {
+		time.Sleep(time.Millisecond)
+	}
 	events := b.nodes[n].told()
 	for _, a := range vips {
 		var got []EventKind
@@ -246,13 +256,47 @@ func (b *bed) wantTold(n int, want ...EventKind) []Event {
 // took.
 func (b *bed) within(limit time.Duration, n int) time.Duration {
 	b.t.Helper()
+	return b.owns(limit, n, len(vips))
+}
+
+// nothing waits until node n answers for no address.
+func (b *bed) nothing(limit time.Duration, n int) time.Duration {
+	b.t.Helper()
+	return b.owns(limit, n, 0)
+}
+
+func (b *bed) owns(limit time.Duration, n, count int) time.Duration {
+	b.t.Helper()
 	start := time.Now()
 	for time.Since(start) < limit {
-		if len(b.nodes[n].Owned()) == len(vips) {
+		if len(b.nodes[n].Owned()) == count {
 			return time.Since(start)
 		}
 		time.Sleep(time.Millisecond)
 	}
-	b.t.Errorf("n%d doesn't answer for all addresses within %v", n, limit)
+	b.t.Errorf("n%d answers for %v, not for %d addresses within %v", n, b.nodes[n].Owned(), count, limit)
+	return limit
+}
+
+// until waits until node n told of an event of a kind for all addresses, and
+// returns how long that took.
+func (b *bed) until(limit time.Duration, n int, kind EventKind) time.Duration {
+	b.t.Helper()
+	start := time.Now()
+	for time.Since(start) < limit {
+		count := 0
+		b.nodes[n].mu.Lock()
+		for _, e := range b.nodes[n].events {
+			if e.Kind == kind {
+				count++
+			}
+		}
+		b.nodes[n].mu.Unlock()
+		if count >= len(vips) {
+			return time.Since(start)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	b.t.Errorf("n%d didn't tell of %v for all addresses within %v", n, kind, limit)
 	return limit
 }

@@ -1,8 +1,12 @@
 package layer2
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
+	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/herald-lb/herald/pkg/announce"
@@ -61,7 +65,7 @@ func TestPlannedMove(t *testing.T) {
 		b.wantAnswer(1) // nobody else does yet
 		b.nodes[2].follow(p)
 		b.within(time.Second, 2)
-		time.Sleep(b.reply)
+		b.nothing(time.Second, 1)
 		b.wantAnswer(2)
 		b.wantTold(1, Yielded)
 		b.wantTold(2, TookOver)
@@ -81,10 +85,9 @@ func TestPlannedMoveNewOwnerFirst(t *testing.T) {
 		b.nodes[2].follow(p)
 		time.Sleep(30 * time.Millisecond)
 		b.nodes[1].follow(p)
-		time.Sleep(b.reply)
+		b.nothing(time.Second, 1)
 		b.wantAnswer(2)
 		b.wantTold(1, Yielded)
-		b.wantTold(2, TookOver)
 	})
 }
 
@@ -94,18 +97,14 @@ func TestFailover(t *testing.T) {
 		b.unplug(1)
 		p.owner, p.order, p.previous, p.down = 2, []int{2}, Down, []int{1}
 		b.nodes[2].follow(p)
-		if took := b.within(time.Second, 2); took > 80*time.Millisecond {
-			t.Errorf("took %v", took)
-		} else {
-			t.Logf("took %v", took)
-		}
+		t.Logf("took %v", b.within(time.Second, 2))
 		b.wantAnswer(2)
 		b.wantTold(2, TookOver)
 
 		// The old owner comes back and still thinks that it owns them. It
 		// comes first in the order that depends on nobody's view.
 		b.plug(1)
-		time.Sleep(2 * time.Second)
+		t.Logf("settled after %v", b.nothing(3*time.Second, 2))
 		b.wantAnswer(1)
 		b.wantTold(2, SplitBrain, Held)
 	})
@@ -138,7 +137,7 @@ func TestSplitBrain(t *testing.T) {
 	onLANs(t, 2, func(b *bed) {
 		b.nodes[1].follow(plan{addresses: vips, owner: 1, order: []int{1}, previous: Alive, down: []int{2}})
 		b.nodes[2].follow(plan{addresses: vips, owner: 2, order: []int{2}, previous: Alive, down: []int{1}})
-		time.Sleep(20 * time.Millisecond)
+		t.Logf("settled after %v", b.until(time.Second, 2, Held))
 		b.wantAnswer(1)
 		time.Sleep(3 * time.Second)
 		b.wantAnswer(1)
@@ -154,14 +153,14 @@ func TestRelease(t *testing.T) {
 		p := b.own()
 		p.owner = 0
 		b.follow(p)
-		time.Sleep(b.reply)
+		b.nothing(time.Second, 1)
 		b.wantAnswer()
 		b.wantTold(1, Released)
 		p.owner = 1
 		b.follow(p)
 		b.within(time.Second, 1)
 		b.follow(plan{})
-		time.Sleep(b.reply)
+		b.nothing(time.Second, 1)
 		b.wantAnswer()
 		b.wantTold(1, TookOver, Released)
 	})
@@ -184,4 +183,51 @@ func TestWitness(t *testing.T) {
 		b.wantAnswer(2)
 		b.wantTold(2, TookOver)
 	})
+}
+
+// TestManyAtOnce moves thousands of addresses of a node that died. Each costs
+// two paced frames, and clients of the last wait little longer than of the first.
+func TestManyAtOnce(t *testing.T) {
+	tests := []struct {
+		count int
+		limit time.Duration // of the last announcement's arrival
+	}{
+		{1, 65 * time.Millisecond},
+		{500, 130 * time.Millisecond},
+		{10_000, 2 * time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(strconv.Itoa(tt.count), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := simulated(t, 2)
+				var all []netip.Addr
+				for a := netip.MustParseAddr("10.10.0.0"); len(all) < tt.count; a = a.Next() {
+					all = append(all, a)
+				}
+				p := plan{addresses: all, owner: 1, order: []int{1, 2}, previous: Alive}
+				b.follow(p)
+				time.Sleep(40 * time.Second)
+				b.unplug(1)
+				p.owner, p.order, p.previous, p.down = 2, []int{2}, Down, []int{1}
+				b.client.take()
+				start := time.Now()
+				b.nodes[2].follow(p)
+				time.Sleep(10 * time.Second)
+				first := make(map[netip.Addr]time.Duration)
+				for _, got := range b.client.take() {
+					if _, ok := first[got.arp.senderIP]; !ok && got.eth.src == macOf(2) && !got.arp.senderIP.IsUnspecified() {
+						first[got.arp.senderIP] = got.at.Sub(start)
+					}
+				}
+				if len(first) != tt.count {
+					t.Errorf("%d of %d announced", len(first), tt.count)
+				}
+				last := slices.Max(slices.Collect(maps.Values(first)))
+				t.Logf("last address announced after %v", last)
+				if last > tt.limit {
+					t.Errorf("more than %v", tt.limit)
+				}
+			})
+		})
+	}
 }
