@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -81,7 +82,26 @@ func (l *LAN) Host(n byte, addresses ...string) *Host {
 	for _, a := range addresses {
 		h.AddAddress(a)
 	}
+	h.waitUp()
 	return h
+}
+
+// waitUp waits until both ends of the cable pass frames, which the kernel allows
+// up to a second after they were set up.
+func (h *Host) waitUp() {
+	h.t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	for time.Now().Before(deadline) {
+		near, err := h.Netlink.LinkByName("eth0")
+		must(h.t, err)
+		far, err := netlink.LinkByName(h.port)
+		must(h.t, err)
+		if near.Attrs().OperState == netlink.OperUp && far.Attrs().OperState == netlink.OperUp {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	h.t.Fatalf("%s isn't up after 5 s", h.port)
 }
 
 // Cut takes the cable out.

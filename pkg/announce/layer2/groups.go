@@ -5,7 +5,10 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"time"
 )
+
+const rejoinAfter = time.Second
 
 // groupKeeper brings the multicast memberships in line in the background:
 // thousands of joins take a second, and no takeover waits for them.
@@ -33,6 +36,8 @@ func (k *groupKeeper) run(ctx context.Context) {
 	if k.groups == nil {
 		return
 	}
+	var again <-chan time.Time
+	var latest map[int][]netip.Addr
 	known := make(map[int]struct{})
 	for {
 		select {
@@ -41,24 +46,33 @@ func (k *groupKeeper) run(ctx context.Context) {
 				k.log.Warn("multicast groups not left", "err", err)
 			}
 			return
-		case wanted := <-k.wanted:
-			for i := range known {
-				if _, ok := wanted[i]; !ok {
-					k.keep(i, nil)
-					delete(known, i)
-				}
-			}
-			for i, groups := range wanted {
-				known[i] = struct{}{}
-				slices.SortFunc(groups, netip.Addr.Compare)
-				k.keep(i, slices.Compact(groups))
-			}
+		case latest = <-k.wanted:
+		case <-again:
+		}
+		again = nil
+		if !k.reconcile(known, latest) {
+			again = time.After(rejoinAfter)
 		}
 	}
 }
 
-func (k *groupKeeper) keep(link int, groups []netip.Addr) {
-	if err := k.groups.Keep(link, groups); err != nil {
-		k.log.Error("multicast groups not joined, IPv6 clients may not reach this node", "link", link, "err", err)
+// reconcile reports whether all memberships are as wanted. Links that are known
+// and not wanted any more are forgotten.
+func (k *groupKeeper) reconcile(known map[int]struct{}, wanted map[int][]netip.Addr) bool {
+	for i := range wanted {
+		known[i] = struct{}{}
 	}
+	ok := true
+	for i := range known {
+		groups, here := wanted[i]
+		slices.SortFunc(groups, netip.Addr.Compare)
+		if err := k.groups.Keep(i, slices.Compact(groups)); err != nil {
+			k.log.Error("multicast groups not joined, IPv6 clients may not reach this node; trying again", "link", i, "err", err)
+			ok = false
+		}
+		if !here {
+			delete(known, i)
+		}
+	}
+	return ok
 }

@@ -2,11 +2,14 @@ package layer2
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/mdlayher/ndp"
 
 	"github.com/herald-lb/herald/pkg/announce"
 )
@@ -24,11 +27,18 @@ func newLAN() *lan {
 	return &lan{ports: make(map[*simWire]struct{}), cut: make(map[int]bool), split: make(map[int]int)}
 }
 
-// setCut takes the cable of a link out, or puts it back.
-func (l *lan) setCut(index int, cut bool) {
+// unplug takes the cable of a link out.
+func (l *lan) unplug(index int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.cut[index] = cut
+	l.cut[index] = true
+}
+
+// plug puts it back.
+func (l *lan) plug(index int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.cut, index)
 }
 
 // setSide moves a link to one side of a split LAN.
@@ -115,6 +125,9 @@ func (w *simWire) Close() error {
 // macOf is the MAC of host n.
 func macOf(n int) announce.MAC { return announce.MAC{2, 0, 0, 0, 0, byte(n)} }
 
+var clientIP = netip.MustParseAddr("10.9.0.101")
+
+// linkOf is the link of host n of the simulated LAN.
 func linkOf(n int) announce.Link {
 	return announce.Link{
 		Name: "eth0", Index: n, MAC: macOf(n),
@@ -152,7 +165,7 @@ func newHost(t *testing.T, o Opener, link announce.Link) *host {
 	t.Helper()
 	h := &host{t: t, link: link, wires: make(map[Family]Wire), holds: make(map[netip.Addr]bool), cache: make(map[netip.Addr]announce.MAC)}
 	for _, f := range []Family{IPv4, IPv6} {
-		w, err := o.Open(link, f, nil)
+		w, err := o.Open(link, f, []Range{{0, math.MaxUint32}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -222,10 +235,29 @@ func (h *host) hear(b []byte) []byte {
 }
 
 // hold makes the host use an address, silently as Linux does.
-func (h *host) hold(a netip.Addr, on bool) {
+func (h *host) hold(a netip.Addr) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.holds[a] = on
+	h.holds[a] = true
+}
+
+// release ends that.
+func (h *host) release(a netip.Addr) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.holds, a)
+}
+
+// send puts a frame on the LAN.
+func (h *host) send(frame []byte) {
+	h.t.Helper()
+	f := IPv4
+	if e, _ := parseEthernet(frame); e.etherType == etherTypeIPv6 {
+		f = IPv6
+	}
+	if err := h.wires[f].WriteFrame(frame); err != nil {
+		h.t.Error(err)
+	}
 }
 
 // cached returns whom the host would send to.
@@ -244,33 +276,41 @@ func (h *host) take() []heard {
 	return got
 }
 
-// ask sends a request of a client for a.
+// ask sends a client's request for a.
 func (h *host) ask(a netip.Addr) {
 	h.t.Helper()
-	var err error
-	if a.Is4() {
-		p := arpPacket{op: 1, senderMAC: h.link.MAC, senderIP: netip.AddrFrom4([4]byte{10, 9, 0, byte(h.link.Index)}), targetIP: a}
-		err = h.wires[IPv4].WriteFrame(p.appendTo(nil, broadcastMAC()))
-	} else {
-		err = h.wires[IPv6].WriteFrame(neighborAsk(h.link, a))
+	if a.Is6() {
+		h.send(neighborAsk(h.link, a))
+		return
 	}
-	if err != nil {
-		h.t.Error(err)
-	}
+	h.send(arpPacket{op: 1, senderMAC: h.link.MAC, senderIP: clientIP, targetIP: a}.appendTo(nil, broadcastMAC()))
 }
 
-// answers returns who replied to a request for a that is sent now, waiting for
-// a moment.
-func (h *host) answers(a netip.Addr) []announce.MAC {
+// neighborAsk is a client's solicitation.
+func neighborAsk(l announce.Link, a netip.Addr) []byte {
+	group := solicitedNode(a)
+	return appendNeighbor(nil, ethernet{dst: multicastMAC(group), src: l.MAC}, l.LinkLocal, group,
+		&ndp.NeighborSolicitation{TargetAddress: a, Options: []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: l.MAC[:]}}})
+}
+
+// answers returns who replies to a request for a. It waits for at least some
+// replies, and then a moment for more.
+func (h *host) answers(a netip.Addr, some int, moment time.Duration) []announce.MAC {
 	h.t.Helper()
 	h.take()
 	h.ask(a)
-	time.Sleep(5 * time.Millisecond)
 	var macs []announce.MAC
-	for _, got := range h.take() {
-		if got.eth.dst == h.link.MAC && got.reply && (got.arp.senderIP == a || got.nd.target == a) {
-			macs = append(macs, got.eth.src)
+	collect := func() {
+		for _, got := range h.take() {
+			if got.eth.dst == h.link.MAC && got.reply && (got.arp.senderIP == a || got.nd.target == a) {
+				macs = append(macs, got.eth.src)
+			}
 		}
 	}
+	for start := time.Now(); len(macs) < some && time.Since(start) < 2*time.Second; collect() {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(moment)
+	collect()
 	return macs
 }

@@ -1,202 +1,233 @@
 package layer2
 
 import (
-	"context"
-	"math/rand/v2"
+	"maps"
 	"net/netip"
 	"slices"
-	"sync"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/mdlayher/ndp"
-
 	"github.com/herald-lb/herald/pkg/announce"
 )
 
-func neighborAsk(l announce.Link, a netip.Addr) []byte {
-	group := solicitedNode(a)
-	return appendNeighbor(nil, ethernet{dst: multicastMAC(group), src: l.MAC}, l.LinkLocal, group,
-		&ndp.NeighborSolicitation{TargetAddress: a, Options: []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: l.MAC[:]}}})
-}
-
-// node is a speaker on a LAN, with the events it told of.
-type node struct {
-	*Speaker
-	link announce.Link
-
-	mu     sync.Mutex // guards events
-	events []Event
-}
-
-// byName is an order of nodes that everybody knows: lower names first.
-func byName(x, y string, _ netip.Addr) bool { return x < y }
-
-func newNode(o Opener, n int) *node {
-	return &node{link: linkOf(n), Speaker: New(Config{
-		Self: nodeOf(n), Opener: o, Outranks: byName, Rand: rand.New(rand.NewPCG(uint64(n), 1)),
-	})}
-}
-
-// run runs the node until the returned function is called.
-func (n *node) run(t *testing.T) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := n.Run(ctx); err != nil {
-			t.Errorf("%s: %v", n.cfg.Self, err)
-		}
-	})
-	wg.Go(func() {
-		for e := range n.Events() {
-			n.mu.Lock()
-			n.events = append(n.events, e)
-			n.mu.Unlock()
-		}
-	})
-	return func() { cancel(); wg.Wait() }
-}
-
-// told returns the kinds of the events since the last call.
-func (n *node) told() []EventKind {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	var kinds []EventKind
-	for _, e := range n.events {
-		kinds = append(kinds, e.Kind)
-	}
-	n.events = nil
-	return kinds
-}
-
-// plan is what a node is told: who owns the addresses, by which order.
-type plan struct {
-	addresses []netip.Addr
-	owner     int
-	order     []int
-	previous  Predecessor
-	down      []int
-	witnesses []netip.Addr
-}
-
-// follow applies a plan on n.
-func (n *node) follow(p plan) {
-	d := Desired{Links: []announce.Link{n.link}, Addresses: map[netip.Addr]Address{}, Members: map[announce.MAC]string{}, Witnesses: p.witnesses}
-	for i := 1; i <= 5; i++ {
-		d.Members[macOf(i)] = nodeOf(i)
-	}
-	for _, i := range p.down {
-		d.Down = append(d.Down, nodeOf(i))
-	}
-	want := Address{Links: []string{n.link.Name}, Previous: p.previous, NeedsWitness: p.witnesses != nil}
-	for _, i := range p.order {
-		want.Order = append(want.Order, nodeOf(i))
-	}
-	if p.owner > 0 {
-		want.Owner = nodeOf(p.owner)
-		want.Mine = want.Owner == n.cfg.Self
-	}
-	for _, a := range p.addresses {
-		d.Addresses[a] = want
-	}
-	n.Apply(d)
-}
-
-var (
-	vip4 = netip.MustParseAddr("10.9.0.200")
-	vip6 = netip.MustParseAddr("fd09::200")
-	vips = []netip.Addr{vip4, vip6}
-)
-
-const clientHost = 101
-
-// inLAN runs a test in a bubble with a LAN, nodes n1 to nN and a client.
-func inLAN(t *testing.T, nodes int, f func(l *lan, n []*node, client *host)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		l := newLAN()
-		all := []*node{nil}
-		var stops []func()
-		for i := 1; i <= nodes; i++ {
-			n := newNode(l, i)
-			all = append(all, n)
-			stops = append(stops, n.run(t))
-		}
-		client := newHost(t, l, linkOf(clientHost))
-		f(l, all, client)
-		client.close()
-		for _, stop := range stops {
-			stop()
-		}
-	})
-}
-
-func wantAnswer(t *testing.T, client *host, want ...int) {
-	t.Helper()
-	for _, a := range vips {
-		var macs []announce.MAC
-		for _, n := range want {
-			macs = append(macs, macOf(n))
-		}
-		got := client.answers(a)
-		slices.SortFunc(got, func(a, b announce.MAC) int { return slices.Compare(a[:], b[:]) })
-		if diff := cmp.Diff(macs, got); diff != "" {
-			t.Errorf("answers for %s (-want +got):\n%s", a, diff)
-		}
-	}
-}
-
-func wantTold(t *testing.T, n *node, want ...EventKind) {
-	t.Helper()
-	got := n.told()
-	if diff := cmp.Diff(twice(want), got); diff != "" {
-		t.Errorf("%s told (-want +got):\n%s", n.cfg.Self, diff)
-	}
-}
-
-// twice repeats each kind, for both families' address.
-func twice(kinds []EventKind) []EventKind {
-	var out []EventKind
-	for _, k := range kinds {
-		out = append(out, k, k)
-	}
-	return out
-}
-
 func TestFirstUse(t *testing.T) {
-	inLAN(t, 1, func(_ *lan, n []*node, client *host) {
-		n[1].follow(plan{addresses: vips, owner: 1, order: []int{1}})
-		time.Sleep(790 * time.Millisecond)
-		wantAnswer(t, client)
-		time.Sleep(20 * time.Millisecond)
-		wantAnswer(t, client, 1)
-		wantTold(t, n[1], TookOver)
-		if diff := cmp.Diff(vips, n[1].Owned(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
-			t.Error(diff)
-		}
+	onLANs(t, 1, func(b *bed) {
+		b.follow(plan{addresses: vips, owner: 1, order: []int{1}})
+		time.Sleep(600 * time.Millisecond)
+		b.wantAnswer()
+		b.within(time.Second, 1)
+		b.wantAnswer(1)
+		b.wantTold(1, TookOver)
 	})
+}
+
+func TestFirstUseHeldByStranger(t *testing.T) {
+	onLANs(t, 1, func(b *bed) {
+		for _, a := range vips {
+			b.stranger.hold(a)
+		}
+		b.follow(plan{addresses: vips, owner: 1, order: []int{1}})
+		time.Sleep(1500 * time.Millisecond)
+		b.wantAnswer(strangerHost)
+		for _, e := range b.wantTold(1, Held) {
+			if e.MAC != macOf(strangerHost) || e.Node != "" || e.Link != "eth0" {
+				t.Errorf("told of %+v", e)
+			}
+		}
+		for _, a := range vips {
+			b.stranger.release(a)
+		}
+		b.within(time.Second, 1)
+		b.wantAnswer(1)
+		b.wantTold(1, TookOver)
+	})
+}
+
+// own makes node 1 the owner.
+func (b *bed) own() plan {
+	b.t.Helper()
+	p := plan{addresses: vips, owner: 1, order: []int{1, 2}, previous: Alive}
+	b.follow(p)
+	b.within(time.Second, 1)
+	b.wantAnswer(1)
+	b.wantTold(1, TookOver)
+	return p
 }
 
 func TestPlannedMove(t *testing.T) {
-	inLAN(t, 2, func(_ *lan, n []*node, client *host) {
-		p := plan{addresses: vips, owner: 1, order: []int{1, 2}, previous: Alive}
-		n[1].follow(p)
-		n[2].follow(p)
-		time.Sleep(time.Second)
-		wantAnswer(t, client, 1)
+	onLANs(t, 2, func(b *bed) {
+		p := b.own()
 		p.owner, p.order = 2, []int{2, 1}
-		n[1].follow(p)
-		time.Sleep(50 * time.Millisecond)
-		wantAnswer(t, client, 1) // nobody else does yet
-		n[2].follow(p)
-		time.Sleep(10 * time.Millisecond)
-		wantAnswer(t, client, 2)
-		wantTold(t, n[1], TookOver, Yielded)
-		wantTold(t, n[2], TookOver)
-		if got := client.cached(vip4); got != macOf(2) {
-			t.Errorf("client sends to %x", got)
+		b.nodes[1].follow(p)
+		time.Sleep(30 * time.Millisecond)
+		b.wantAnswer(1) // nobody else does yet
+		b.nodes[2].follow(p)
+		b.within(time.Second, 2)
+		b.nothing(time.Second, 1)
+		b.wantAnswer(2)
+		b.wantTold(1, Yielded)
+		b.wantTold(2, TookOver)
+		for _, a := range vips {
+			if got := b.client.cached(a); got != macOf(2) {
+				t.Errorf("client sends for %s to %x", a, got)
+			}
 		}
 	})
+}
+
+// TestPlannedMoveNewOwnerFirst has the old owner learn of the move last.
+func TestPlannedMoveNewOwnerFirst(t *testing.T) {
+	onLANs(t, 2, func(b *bed) {
+		p := b.own()
+		p.owner, p.order = 2, []int{2}
+		b.nodes[2].follow(p)
+		time.Sleep(30 * time.Millisecond)
+		b.nodes[1].follow(p)
+		b.nothing(time.Second, 1)
+		b.wantAnswer(2)
+		b.wantTold(1, Yielded)
+	})
+}
+
+func TestFailover(t *testing.T) {
+	onLANs(t, 2, func(b *bed) {
+		p := b.own()
+		b.unplug(1)
+		p.owner, p.order, p.previous, p.down = 2, []int{2}, Down, []int{1}
+		b.nodes[2].follow(p)
+		t.Logf("took %v", b.within(time.Second, 2))
+		b.wantAnswer(2)
+		b.wantTold(2, TookOver)
+
+		// The old owner comes back and still thinks that it owns them. It
+		// comes first in the order that depends on nobody's view.
+		b.plug(1)
+		t.Logf("settled after %v", b.nothing(3*time.Second, 2))
+		b.wantAnswer(1)
+		b.wantTold(2, SplitBrain, Held)
+	})
+}
+
+// TestSecondOpinion has the membership wrong about the owner.
+func TestSecondOpinion(t *testing.T) {
+	onLANs(t, 2, func(b *bed) {
+		p := b.own()
+		p.owner, p.order, p.previous, p.down = 2, []int{2}, Down, []int{1}
+		b.nodes[2].follow(p)
+		time.Sleep(500 * time.Millisecond)
+		b.wantAnswer(1)
+		for _, e := range b.wantTold(2, Held) {
+			if e.Node != "n1" {
+				t.Errorf("told of %+v", e)
+			}
+		}
+		b.unplug(1)
+		b.within(600*time.Millisecond, 2)
+		b.wantAnswer(2)
+		b.wantTold(1)
+		b.wantTold(2, TookOver)
+	})
+}
+
+// TestSplitBrain gives both nodes the addresses while each takes the other for
+// dead, as when their membership is blocked and the LAN is not.
+func TestSplitBrain(t *testing.T) {
+	onLANs(t, 2, func(b *bed) {
+		b.nodes[1].follow(plan{addresses: vips, owner: 1, order: []int{1}, previous: Alive, down: []int{2}})
+		b.nodes[2].follow(plan{addresses: vips, owner: 2, order: []int{2}, previous: Alive, down: []int{1}})
+		t.Logf("settled after %v", b.until(time.Second, 2, Held))
+		b.wantAnswer(1)
+		time.Sleep(3 * time.Second)
+		b.wantAnswer(1)
+		if got := b.client.cached(vip4); got != macOf(1) {
+			t.Errorf("client sends to %x", got)
+		}
+		b.wantTold(2, TookOver, SplitBrain, Held)
+	})
+}
+
+func TestRelease(t *testing.T) {
+	onLANs(t, 1, func(b *bed) {
+		p := b.own()
+		p.owner = 0
+		b.follow(p)
+		b.nothing(time.Second, 1)
+		b.wantAnswer()
+		b.wantTold(1, Released)
+		p.owner = 1
+		b.follow(p)
+		b.within(time.Second, 1)
+		b.follow(plan{})
+		b.nothing(time.Second, 1)
+		b.wantAnswer()
+		b.wantTold(1, TookOver, Released)
+	})
+}
+
+func TestWitness(t *testing.T) {
+	gateway := netip.MustParseAddr("10.9.0.77")
+	onLANs(t, 2, func(b *bed) {
+		p := plan{addresses: vips, owner: 2, order: []int{2}, previous: Down, down: []int{1}, witnesses: []netip.Addr{gateway}}
+		b.nodes[2].follow(p)
+		time.Sleep(700 * time.Millisecond)
+		b.wantAnswer()
+		for _, e := range b.wantTold(2, Held) {
+			if e.MAC != (announce.MAC{}) {
+				t.Errorf("told of %+v", e)
+			}
+		}
+		b.stranger.hold(gateway)
+		b.within(600*time.Millisecond, 2)
+		b.wantAnswer(2)
+		b.wantTold(2, TookOver)
+	})
+}
+
+// TestManyAtOnce moves thousands of addresses of a node that died. Each costs
+// two paced frames, and clients of the last wait little longer than of the first.
+func TestManyAtOnce(t *testing.T) {
+	tests := []struct {
+		count int
+		limit time.Duration // of the last announcement's arrival
+	}{
+		{1, 65 * time.Millisecond},
+		{500, 130 * time.Millisecond},
+		{10_000, 2 * time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(strconv.Itoa(tt.count), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := simulated(t, 2)
+				var all []netip.Addr
+				for a := netip.MustParseAddr("10.10.0.0"); len(all) < tt.count; a = a.Next() {
+					all = append(all, a)
+				}
+				p := plan{addresses: all, owner: 1, order: []int{1, 2}, previous: Alive}
+				b.follow(p)
+				time.Sleep(40 * time.Second)
+				b.unplug(1)
+				p.owner, p.order, p.previous, p.down = 2, []int{2}, Down, []int{1}
+				b.client.take()
+				start := time.Now()
+				b.nodes[2].follow(p)
+				time.Sleep(10 * time.Second)
+				first := make(map[netip.Addr]time.Duration)
+				for _, got := range b.client.take() {
+					if _, ok := first[got.arp.senderIP]; !ok && got.eth.src == macOf(2) && !got.arp.senderIP.IsUnspecified() {
+						first[got.arp.senderIP] = got.at.Sub(start)
+					}
+				}
+				if len(first) != tt.count {
+					t.Errorf("%d of %d announced", len(first), tt.count)
+				}
+				last := slices.Max(slices.Collect(maps.Values(first)))
+				t.Logf("last address announced after %v", last)
+				if last > tt.limit {
+					t.Errorf("more than %v", tt.limit)
+				}
+			})
+		})
+	}
 }
