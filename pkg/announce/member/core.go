@@ -95,6 +95,7 @@ const (
 	noteUnread                 // a member's metadata can't be read
 	noteAccused                // a watcher says that this node is down
 	noteLate                   // this node stood still
+	noteOpinion                // this node's own opinion of a member changed
 )
 
 func newCore(self string, addr netip.Addr, s session, now time.Time) *core {

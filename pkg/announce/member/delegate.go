@@ -68,7 +68,8 @@ var errStrangeNode = errors.New("its name, address or port isn't that of a membe
 // announcer says of itself.
 func (d *delegate) NotifyAlive(n *memberlist.Node) error {
 	addr, ok := netip.AddrFromSlice(n.Addr)
-	if !ok || addr.IsUnspecified() || addr.IsMulticast() || !validName(n.Name) || n.Port != d.m.options.Port {
+	addr = addr.Unmap()
+	if !ok || addr.Is4() != d.m.options.Address.Is4() || addr.IsUnspecified() || addr.IsMulticast() || !validName(n.Name) || n.Port != d.m.options.Port {
 		return errStrangeNode
 	}
 	return nil

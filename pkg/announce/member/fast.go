@@ -179,6 +179,7 @@ func (c *core) declare(now time.Time, n *node, down Cause) {
 	n.opinions[c.self] = opinion{down: down, seq: c.seq, by: c.session, at: now}
 	c.told[n.name] = &telling{target: n.meta.session, down: down, seq: c.seq}
 	c.tell(n.name)
+	c.out.notes = append(c.out.notes, note{what: noteOpinion, node: n.name, cause: down})
 	c.settle(now)
 }
 
@@ -228,6 +229,9 @@ func (c *core) heard(now time.Time, from session, m opinionMessage) refusal {
 		return ""
 	}
 	n.opinions[by.name] = opinion{down: m.down, seq: m.seq, by: from, at: now}
+	if w := c.watches[m.target]; w != nil && m.down == 0 {
+		w.doubt()
+	}
 	c.settle(now)
 	return ""
 }

@@ -111,14 +111,17 @@ func (m *Member) Publish(l Local) {
 }
 
 // SetPeers replaces the addresses of the nodes that should be members, as far
-// as the API says or said. Only they, and members, are listened to; until
-// there are any, everybody with the key is.
+// as the API says or said. Those of the other family than the own address are
+// passed over. Only peers, and members, are listened to; until there are any,
+// everybody with the key is.
 func (m *Member) SetPeers(peers []netip.Addr) {
-	var unmapped []netip.Addr
+	var reachable []netip.Addr
 	for _, p := range peers {
-		unmapped = append(unmapped, p.Unmap())
+		if p = p.Unmap(); p.Is4() == m.options.Address.Is4() {
+			reachable = append(reachable, p)
+		}
 	}
-	m.mail.post(func(c *core, now time.Time) { c.setPeers(now, unmapped) })
+	m.mail.post(func(c *core, now time.Time) { c.setPeers(now, reachable) })
 }
 
 // SetKeys replaces the keys, as a changed Secret does by itself. They come
@@ -287,6 +290,8 @@ func (m *Member) report(n note) {
 	case noteAccused:
 		metrics.accused.Inc()
 		m.log.Debug("A watcher says that this node is down", "node", n.by, "cause", n.cause.String())
+	case noteOpinion:
+		m.log.Debug("Watched member", "node", n.node, "down", n.cause.String())
 	case noteLate:
 		metrics.late.Inc()
 	}

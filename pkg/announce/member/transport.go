@@ -1,6 +1,7 @@
 package member
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 )
 
@@ -39,6 +41,7 @@ type transport struct {
 	fast func(p packet, from netip.AddrPort)
 
 	udp     *net.UDPConn
+	raw     syscall.RawConn // of udp
 	tcp     *net.TCPListener
 	packets chan *memberlist.Packet
 	streams chan net.Conn
@@ -85,7 +88,11 @@ func (t *transport) open() error {
 	}
 	// A smaller buffer than asked for only means earlier loss in a burst.
 	_ = udp.SetReadBuffer(receiveBuffer)
-	t.udp, t.tcp = udp, tcp
+	raw, err := udp.SyscallConn()
+	if err != nil {
+		return errors.Join(err, tcp.Close(), udp.Close())
+	}
+	t.udp, t.raw, t.tcp = udp, raw, tcp
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.wg.Go(t.readPackets)
 	t.wg.Go(t.acceptStreams)
@@ -128,11 +135,28 @@ func (t *transport) WriteToAddress(b []byte, a memberlist.Address) (time.Time, e
 	return t.WriteTo(b, a.Addr)
 }
 
-// send seals a packet and sends it from the member's own port.
+// send seals a packet and sends it from the member's own port. It never waits:
+// packets for hosts that are gone wait in the kernel for their MAC address,
+// and would in time fill the socket's buffer.
 func (t *transport) send(k kind, plain []byte, to netip.AddrPort) error {
-	buf := make([]byte, 0, headerLen+len(plain)+tagLen)
-	_, err := t.udp.WriteToUDPAddrPort(t.sealer.Load().seal(buf, k, plain), to)
-	return err
+	if to.Addr().Is4() != t.local.Addr().Is4() {
+		return fmt.Errorf("%s can't be reached from %s: members have addresses of one family", to.Addr(), t.local.Addr())
+	}
+	buf := t.sealer.Load().seal(make([]byte, 0, headerLen+len(plain)+tagLen), k, plain)
+	var sent error
+	err := t.raw.Write(func(fd uintptr) bool {
+		sent = unix.Sendto(int(fd), buf, unix.MSG_DONTWAIT, t.sockaddr(to))
+		return true
+	})
+	return cmp.Or(err, sent)
+}
+
+// sockaddr is an address as the kernel takes it from the socket's family.
+func (t *transport) sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if t.local.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+	}
+	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 }
 
 // DialTimeout implements memberlist.Transport.

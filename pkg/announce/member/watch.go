@@ -108,6 +108,14 @@ func (w *watch) step(now time.Time) orders {
 	return orders{ping: true, connect: true}
 }
 
+// doubt is called when another watcher has heard the member again: what the
+// probe didn't hear before that is no evidence any more.
+func (w *watch) doubt() {
+	if w.probe != nil {
+		w.probe.steps = 0
+	}
+}
+
 func (w *watch) conclude(c Cause) {
 	if c == HostGone && (w.probe.udpGone || w.probe.tcpGone) {
 		c = AgentGone // a refusal comes from a live kernel
