@@ -35,7 +35,7 @@ func newOptions(getenv func(string) string) *options {
 		nodeName:    getenv("HERALD_NODE_NAME"),
 		namespace:   getenv("HERALD_NAMESPACE"),
 		hostIPText:  getenv("HERALD_HOST_IP"),
-		podSelector: "app.kubernetes.io/name=herald,app.kubernetes.io/component=announcer",
+		podSelector: "app.kubernetes.io/name=herald-announcer",
 		keyDir:      "/etc/herald/memberlist",
 		memberPort:  7946,
 		httpPort:    7472,
