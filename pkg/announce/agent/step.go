@@ -12,9 +12,6 @@ import (
 
 // waitingFor says what this node waits for before it may be elected, or "".
 func (a *Agent) waitingFor(in input, now time.Time) string {
-	if in.members != nil && a.started.IsZero() {
-		a.started = now
-	}
 	switch {
 	case in.cluster == nil || in.cluster.Freshness == announce.Incomplete:
 		return "the API server"
@@ -24,22 +21,40 @@ func (a *Agent) waitingFor(in input, now time.Time) string {
 		return "the membership"
 	case in.cluster.Config == nil && in.cluster.ConfigProblem != "":
 		return "a configuration that can be applied: " + in.cluster.ConfigProblem
-	case a.state.Load().local.Ready || a.hasCompany(in.members):
+	case a.state.Load().local.Ready || a.settled(in.members, now):
 		return ""
-	case in.members.Others > 0 && now.Sub(a.started) < settleMissing, now.Sub(a.started) < settleAlone:
-		return "other members"
 	}
-	return ""
+	return "other members"
 }
 
-// hasCompany reports whether another member is alive.
-func (a *Agent) hasCompany(m *Members) bool {
+// settled reports whether this node has been among its fellow members for long
+// enough to know who has which address, and to be sure that it is not the view
+// that is incomplete.
+func (a *Agent) settled(m *Members, now time.Time) bool {
+	others := 0
 	for name, member := range m.All {
 		if name != a.options.Node && member.Alive {
-			return true
+			others++
 		}
 	}
-	return false
+	if a.joined.IsZero() {
+		a.joined = now
+	}
+	if a.started.IsZero() || a.company != others {
+		a.started, a.company = now, others
+	}
+	since := now.Sub(a.started)
+	switch {
+	case now.Sub(a.joined) >= settleMost:
+		return true
+	case others == 0 && m.Others == 0:
+		return since >= settleAlone
+	case others == 0:
+		return since >= settleMissing
+	case others < m.Others:
+		return since >= settleSome
+	}
+	return since >= settleAll
 }
 
 // describe says what this node tells the others of itself.
@@ -100,10 +115,10 @@ func (a *Agent) desired(s *state) Desired {
 		if !p.Layer2() {
 			continue
 		}
-		t := s.tenures[i]
+		from := s.tenures[i].from
 		d.Addresses = append(d.Addresses, Address{
-			Address: p, From: t.from, Predecessor: predecessor(t, a.options.Node, members),
-			NeedsWitness: members.Isolated || members.All[t.from].NeedsWitness,
+			Address: p, From: from, Predecessor: s.predecessor(i, a.options.Node),
+			NeedsWitness: members.Isolated || members.All[from].NeedsWitness,
 		})
 	}
 	return d
