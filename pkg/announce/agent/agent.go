@@ -22,6 +22,9 @@ const (
 	settleMissing = 3 * time.Second
 	settleAlone   = time.Second
 	settleMost    = 8 * time.Second // whatever comes and goes
+	// lead is how long before this node claims anything it says that it is
+	// ready: so the others know already whom they give way to.
+	lead = 200 * time.Millisecond
 	// drainPatience bounds how long a node that stops waits until others have
 	// taken its addresses over.
 	drainPatience = 4 * time.Second
@@ -57,7 +60,8 @@ type Agent struct {
 	started  time.Time // since when company is what it is
 	company  int       // other members that are alive; of use until the node is ready
 	draining bool
-	local    *Local // as published
+	local    *Local    // as published
+	readyAt  time.Time // since when it says what it says of its readiness
 }
 
 // input is what the edges handed over last.
@@ -72,7 +76,7 @@ type input struct {
 // state is what the loop came to last. It is immutable.
 type state struct {
 	local   Local
-	waiting string // what the node waits for before it is ready; "" if it is
+	waiting string // what the node waits for before it may claim addresses; "" if it may
 	input   input
 	plan    announce.Plan
 	tenures []tenure // index for index those of plan.Addresses
@@ -168,7 +172,10 @@ func (a *Agent) step(now time.Time) {
 	before := a.state.Load()
 	after := &state{input: in, waiting: a.waitingFor(in, now), plan: before.plan, tenures: before.tenures}
 	after.local = a.describe(in, after.waiting == "")
-	a.publish(after.local)
+	a.publish(after.local, now)
+	if after.local.Ready && now.Sub(a.readyAt) < lead {
+		after.waiting = "the others to hear of it"
+	}
 	if in.cluster != nil && in.cluster.Freshness != announce.Incomplete && in.members != nil {
 		a.decide(before, after)
 	}

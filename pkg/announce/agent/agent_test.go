@@ -121,7 +121,7 @@ func start(t *testing.T) (*Agent, *fakes, context.CancelFunc) {
 }
 
 func settle() {
-	time.Sleep(2*poll + settleAll)
+	time.Sleep(3*poll + settleAll + lead)
 	synctest.Wait()
 }
 
@@ -179,12 +179,12 @@ func TestWaitsUntilItKnowsTheOthers(t *testing.T) {
 		arrivals []time.Duration
 		from, to time.Duration
 	}{
-		{"all are there", 2, []time.Duration{0, 0}, settleAll, settleAll + 100*time.Millisecond},
-		{"the last comes late", 2, []time.Duration{0, 300 * time.Millisecond}, 300*time.Millisecond + settleAll, 500 * time.Millisecond},
-		{"one is missing", 2, []time.Duration{0}, settleSome, settleSome + 100*time.Millisecond},
-		{"all are missing", 2, nil, settleMissing, settleMissing + 100*time.Millisecond},
-		{"there should be none", 0, nil, settleAlone, settleAlone + 100*time.Millisecond},
-		{"they come one by one", 30, slices.Repeat([]time.Duration{400 * time.Millisecond}, 29), settleMost, settleMost + 100*time.Millisecond},
+		{"all are there", 2, []time.Duration{0, 0}, settleAll + lead, settleAll + lead + 100*time.Millisecond},
+		{"the last comes late", 2, []time.Duration{0, 300 * time.Millisecond}, 300*time.Millisecond + settleAll + lead, 500*time.Millisecond + lead},
+		{"one is missing", 2, []time.Duration{0}, settleSome + lead, settleSome + lead + 100*time.Millisecond},
+		{"all are missing", 2, nil, settleMissing + lead, settleMissing + lead + 100*time.Millisecond},
+		{"there should be none", 0, nil, settleAlone + lead, settleAlone + lead + 100*time.Millisecond},
+		{"they come one by one", 30, slices.Repeat([]time.Duration{400 * time.Millisecond}, 29), settleMost + lead, settleMost + lead + 100*time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -213,6 +213,32 @@ func TestWaitsUntilItKnowsTheOthers(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestOthersHearOfItBeforeItClaims(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, f, stop := start(t)
+		defer stop()
+		a.SetCluster(cluster(t))
+		a.SetLinks(links)
+		a.SetMembers(members(alive()))
+		claims := func() bool { return owners(f.last(t))[mine.String()] == self }
+		ready := func() bool { return f.published[len(f.published)-1].Ready }
+		var told, claimed time.Time
+		for claimed.IsZero() {
+			time.Sleep(time.Millisecond)
+			synctest.Wait()
+			if told.IsZero() && ready() {
+				told = time.Now()
+			}
+			if claims() {
+				claimed = time.Now()
+			}
+		}
+		if told.IsZero() || claimed.Sub(told) < lead-time.Millisecond {
+			t.Errorf("claimed %v after it said so, want %v", claimed.Sub(told), lead)
+		}
+	})
 }
 
 func TestKnowsTheOwnerBeforeItself(t *testing.T) {

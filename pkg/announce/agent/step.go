@@ -10,7 +10,7 @@ import (
 	"github.com/herald-lb/herald/pkg/announce"
 )
 
-// waitingFor says what this node waits for before it may be elected, or "".
+// waitingFor says what this node waits for before it is ready, or "".
 func (a *Agent) waitingFor(in input, now time.Time) string {
 	switch {
 	case in.cluster == nil || in.cluster.Freshness == announce.Incomplete:
@@ -66,11 +66,12 @@ func (a *Agent) describe(in input, ready bool) Local {
 	return l
 }
 
-func (a *Agent) publish(l Local) {
+func (a *Agent) publish(l Local, now time.Time) {
 	if a.local != nil && reflect.DeepEqual(*a.local, l) {
 		return
 	}
 	if a.local == nil || a.local.Ready != l.Ready {
+		a.readyAt = now
 		a.log.Info("this node's readiness", "ready", l.Ready, "links", len(l.Links))
 	}
 	a.local = &l
@@ -81,7 +82,7 @@ func (a *Agent) publish(l Local) {
 // that it depends on has changed.
 func (a *Agent) decide(before, after *state) {
 	if before.input.cluster == after.input.cluster && before.input.members == after.input.members &&
-		reflect.DeepEqual(before.local, after.local) {
+		(before.waiting == "") == (after.waiting == "") && reflect.DeepEqual(before.local, after.local) {
 		return
 	}
 	began := time.Now()
@@ -101,7 +102,7 @@ func (a *Agent) snapshot(s *state) announce.Snapshot {
 			members[name] = m.Member
 		}
 	}
-	members[self] = announce.Member{Name: self, Ready: s.local.Ready, Draining: s.local.Draining, Links: s.local.Links}
+	members[self] = announce.Member{Name: self, Ready: s.waiting == "", Draining: s.local.Draining, Links: s.local.Links}
 	return announce.Snapshot{Self: self, Config: c.Config, Services: c.Services, Nodes: c.Nodes, Members: members}
 }
 
