@@ -332,6 +332,20 @@ func TestCutOffNodeJudgesNobody(t *testing.T) {
 	}
 }
 
+// TestAVerdictLasts has memberlist believe in a member that the watchers don't
+// hear, as when only UDP is blocked.
+func TestAVerdictLasts(t *testing.T) {
+	s := newSim(6, 1)
+	s.loss = 0.1
+	s.nodes[0].host = false
+	s.run(30 * time.Second)
+	for _, n := range s.nodes[1:] {
+		if len(n.downs) != 1 || n.core.nodes["node-0"].down != HostGone {
+			t.Errorf("%s saw going down: %v", n.self, n.downs)
+		}
+	}
+}
+
 func TestAShortCutHealsForAll(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := newSim(rapid.IntRange(2, 12).Draw(t, "nodes"), rapid.Uint64().Draw(t, "seed"))
