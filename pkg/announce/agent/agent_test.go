@@ -32,9 +32,16 @@ type fakes struct {
 	owned     atomic.Pointer[[]netip.Addr]
 	published []Local
 	notices   []Notice
+
+	readyAt, claimedAt time.Time // the first times
 }
 
-func (f *fakes) Apply(d Desired) { f.desired = append(f.desired, d) }
+func (f *fakes) Apply(d Desired) {
+	f.desired = append(f.desired, d)
+	if f.claimedAt.IsZero() && slices.ContainsFunc(d.Addresses, func(a Address) bool { return a.Mine() }) {
+		f.claimedAt = time.Now()
+	}
+}
 func (f *fakes) Owned() []netip.Addr {
 	if owned := f.owned.Load(); owned != nil {
 		return *owned
@@ -42,8 +49,13 @@ func (f *fakes) Owned() []netip.Addr {
 	return nil
 }
 func (f *fakes) own(addrs ...netip.Addr) { f.owned.Store(&addrs) }
-func (f *fakes) Publish(l Local)         { f.published = append(f.published, l) }
-func (f *fakes) Record(n Notice)         { f.notices = append(f.notices, n) }
+func (f *fakes) Publish(l Local) {
+	f.published = append(f.published, l)
+	if f.readyAt.IsZero() && l.Ready {
+		f.readyAt = time.Now()
+	}
+}
+func (f *fakes) Record(n Notice) { f.notices = append(f.notices, n) }
 
 func (f *fakes) last(t *testing.T) Desired {
 	t.Helper()
@@ -222,21 +234,9 @@ func TestOthersHearOfItBeforeItClaims(t *testing.T) {
 		a.SetCluster(cluster(t))
 		a.SetLinks(links)
 		a.SetMembers(members(alive()))
-		claims := func() bool { return owners(f.last(t))[mine.String()] == self }
-		ready := func() bool { return f.published[len(f.published)-1].Ready }
-		var told, claimed time.Time
-		for claimed.IsZero() {
-			time.Sleep(time.Millisecond)
-			synctest.Wait()
-			if told.IsZero() && ready() {
-				told = time.Now()
-			}
-			if claims() {
-				claimed = time.Now()
-			}
-		}
-		if told.IsZero() || claimed.Sub(told) < lead-time.Millisecond {
-			t.Errorf("claimed %v after it said so, want %v", claimed.Sub(told), lead)
+		settle()
+		if f.readyAt.IsZero() || f.claimedAt.Sub(f.readyAt) < lead {
+			t.Errorf("ready at %v, claimed at %v", f.readyAt, f.claimedAt)
 		}
 	})
 }
