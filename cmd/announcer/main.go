@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -60,7 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	klog.SetSlogLogger(log.With("from", "client-go"))
 	log.Info("announcer", "version", version, "node", o.nodeName, "address", o.hostIP)
 	if err := serve(ctx, o, log); err != nil {
-		log.LogAttrs(context.Background(), slog.LevelError, "the announcer stops", slog.Any("err", err))
+		log.Error("the announcer stops", "err", err)
 		return 1
 	}
 	return 0
