@@ -120,14 +120,18 @@ func (e *engine) see(r report) {
 }
 
 func (e *engine) sight(now time.Time, r report) {
-	if r.kind == sawWitness {
+	a := e.addresses[r.addr]
+	c := claim{mac: r.mac, node: r.node, link: r.name}
+	switch {
+	case r.kind == sawWitness:
 		if l := e.links[r.link]; l != nil {
 			l.witnessed = now
 		}
-		return
-	}
-	if a := e.addresses[r.addr]; a != nil {
-		e.perform(now, a, a.own.claimed(now, &e.world, claim{mac: r.mac, node: r.node, link: r.name}))
+	case a == nil:
+	case r.kind == sawProbe:
+		e.perform(now, a, a.own.probedBy(now, &e.world, c))
+	default:
+		e.perform(now, a, a.own.claimed(now, &e.world, c))
 	}
 }
 

@@ -75,7 +75,7 @@ func (p *port) handle(frame, out []byte) {
 			p.count.replies.Inc()
 		}
 	}
-	if s.kind != sawClaim && s.kind != sawWitness {
+	if s.kind != sawClaim && s.kind != sawWitness && (s.kind != sawProbe || s.node == "") {
 		return
 	}
 	select {

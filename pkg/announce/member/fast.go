@@ -225,7 +225,13 @@ func (c *core) heard(now time.Time, from session, m opinionMessage) refusal {
 	if n == nil || n.meta.session != m.targetSession || n.presence == gone {
 		return "" // of a life that isn't known here, or is over
 	}
-	if o, ok := n.opinions[by.name]; ok && o.by == from && o.seq >= m.seq {
+	o, ok := n.opinions[by.name]
+	if ok && o.by == from && o.seq == m.seq {
+		o.at = now
+		n.opinions[by.name] = o
+		return ""
+	}
+	if ok && o.by == from && o.seq > m.seq {
 		return ""
 	}
 	n.opinions[by.name] = opinion{down: m.down, seq: m.seq, by: from, at: now}

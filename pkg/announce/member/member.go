@@ -23,6 +23,9 @@ const (
 	publishEvery  = 100 * time.Millisecond
 	updateTimeout = 500 * time.Millisecond
 	leaveTimeout  = time.Second
+	// drainingShown is how long all others take to hear that it is leaving.
+	// The goodbye takes the place of that news where it hasn't got through.
+	drainingShown = 100 * time.Millisecond
 	// leaveLinger is how long a member stays after its goodbye, which by
 	// then only the first of the others have heard.
 	leaveLinger = 250 * time.Millisecond
@@ -178,13 +181,14 @@ func (m *Member) Run(ctx context.Context) error {
 		return fmt.Errorf("starting the membership of node %s: %w", m.options.Name, err)
 	}
 	inner, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() { m.publish(inner, list) })
+	var publishing, wg sync.WaitGroup
+	publishing.Go(func() { m.publish(inner, list) })
 	wg.Go(func() { m.rejoin(inner, list) })
 	wg.Go(func() { m.watchKeys(inner) })
 	m.loop(ctx, c, pinger)
-	m.leave(list)
 	cancel()
+	publishing.Wait() // of two updates, the later one would cut the earlier one's spreading short
+	m.leave(list)
 	err = list.Shutdown()
 	pinger.close()
 	wg.Wait()
@@ -196,7 +200,7 @@ func (m *Member) loop(ctx context.Context, c *core, p *pinger) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var shown View
-	var version uint64
+	var version, watched uint64
 	var keysChecked time.Time
 	for {
 		now := time.Now()
@@ -213,8 +217,11 @@ func (m *Member) loop(ctx context.Context, c *core, p *pinger) {
 			known, alive := c.addresses()
 			m.places.Store(&places{known, alive})
 			m.admit(c)
-			p.watch(c.watched())
 			keysChecked = time.Time{}
+		}
+		if c.version != watched || p.lacks() {
+			watched = c.version
+			p.watch(c.watched())
 		}
 		if now.Sub(keysChecked) >= time.Second {
 			keysChecked = now
@@ -410,6 +417,7 @@ func (m *Member) leave(list *memberlist.Memberlist) {
 	m.mu.Unlock()
 	m.show()
 	err := list.UpdateNode(updateTimeout)
+	<-time.After(drainingShown)
 	if err = errors.Join(err, list.Leave(leaveTimeout)); err != nil {
 		m.log.Warn("Nobody heard this node's goodbye, others will find it gone", "err", err)
 	}

@@ -21,7 +21,7 @@ const (
 	packetQueue      = 1024    // packets waiting for memberlist
 	receiveBuffer    = 1 << 20 // of the UDP socket, for bursts
 	handshakeTimeout = 2 * time.Second
-	acceptPause      = 50 * time.Millisecond // after an error of accept
+	errorPause       = 50 * time.Millisecond // between errors of a listening socket
 )
 
 // transport carries memberlist's packets and streams, and the fast path's
@@ -227,6 +227,7 @@ func (t *transport) untrack(c net.Conn) {
 // readPackets reads the UDP socket until it is closed.
 func (t *transport) readPackets() {
 	opener := newOpener(t.cluster, &t.ring)
+	pause := rate.NewLimiter(rate.Every(errorPause), 1)
 	buf := make([]byte, maxDatagram)
 	for {
 		n, from, err := t.udp.ReadFromUDPAddrPort(buf)
@@ -235,6 +236,9 @@ func (t *transport) readPackets() {
 			return
 		}
 		if err != nil {
+			if pause.Wait(t.ctx) != nil {
+				return
+			}
 			continue
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
@@ -267,7 +271,7 @@ func (t *transport) readPackets() {
 func (t *transport) acceptStreams() {
 	// Errors of accept are lack of descriptors or memory: they pass, and
 	// until then another attempt helps nobody.
-	pause := rate.NewLimiter(rate.Every(acceptPause), 1)
+	pause := rate.NewLimiter(rate.Every(errorPause), 1)
 	for {
 		c, err := t.tcp.AcceptTCP()
 		if errors.Is(err, net.ErrClosed) {

@@ -1,0 +1,228 @@
+package member
+
+import (
+	"crypto/rand"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+)
+
+// downsSince returns how many times members saw others going down.
+func (l *lab) downsSince(from time.Time) int {
+	n := 0
+	for _, m := range l.members {
+		for _, other := range l.members {
+			for _, s := range m.since(other.name, from) {
+				if !s.Alive {
+					n++
+				}
+			}
+		}
+	}
+	return n
+}
+
+func TestStallsMoveNothing(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	l := newLab(t, 3)
+	from := time.Now()
+	for i := range 20 {
+		m := l.members[i%3]
+		m.signal(syscall.SIGSTOP)
+		time.Sleep(300 * time.Millisecond)
+		m.signal(syscall.SIGCONT)
+		time.Sleep(200 * time.Millisecond)
+	}
+	if n := l.downsSince(from); n != 0 {
+		t.Errorf("%d false verdicts", n)
+	}
+	t.Logf("load %s", load())
+}
+
+func TestFrozenAgentIsGivenTwoSeconds(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	l := newLab(t, 3)
+	from := time.Now()
+	l.members[0].signal(syscall.SIGSTOP)
+	for _, o := range l.others(0) {
+		s := l.await(o, "node-1", from, func(s sighting) bool { return !s.Alive })
+		took := time.Unix(0, s.At).Sub(from)
+		t.Logf("%s: %s after %v", o.name, s.Down, took.Round(time.Millisecond))
+		// memberlist may be the first by a little.
+		if took < 1500*time.Millisecond || took > 4*time.Second || s.Down != Stalled.String() {
+			t.Errorf("%s: %q after %v", o.name, s.Down, took)
+		}
+	}
+	from = time.Now()
+	l.members[0].signal(syscall.SIGCONT)
+	l.awaitAll(3)
+	t.Logf("all alive after %v, load %s", time.Since(from).Round(time.Millisecond), load())
+}
+
+func TestGoodbye(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	l := newLab(t, 5)
+	var took spread
+	for i := range 5 {
+		from := time.Now()
+		l.members[i].signal(syscall.SIGTERM)
+		took = append(took, l.lastDown(i, from, Left))
+		<-l.members[i].read
+		l.members[i].end()
+		l.start(i)
+		l.awaitAll(5)
+	}
+	t.Logf("all know of a goodbye after %v median, %v max, load %s", took.median(), took.max(), load())
+}
+
+func TestPartitionHeals(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	l := newLab(t, 5)
+	other := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "lan2"}}
+	l.must(netlink.LinkAdd(other))
+	l.must(netlink.LinkSetUp(other))
+	t.Cleanup(func() { netlink.LinkDel(other) })
+	var healed spread
+	for range 3 {
+		for i := range 2 {
+			l.must(netlink.LinkSetMaster(l.members[i].cable, other))
+		}
+		for i, m := range l.members {
+			for j, o := range l.members {
+				if (i < 2) != (j < 2) {
+					l.awaitState(m, o.name, false)
+				}
+			}
+		}
+		time.Sleep(3 * time.Second) // memberlist has buried them by then
+		from := time.Now()
+		for i := range 2 {
+			l.must(netlink.LinkSetMaster(l.members[i].cable, l.bridge))
+		}
+		l.awaitAll(5)
+		healed = append(healed, time.Since(from))
+	}
+	t.Logf("2 and 3 found together after %v median, %v max, load %s", healed.median(), healed.max(), load())
+	if healed.max() > 4*time.Second {
+		t.Error("too slow")
+	}
+}
+
+func TestNodeCutOffAloneKnowsIt(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	l := newLab(t, 3)
+	from := time.Now()
+	l.cut(0)
+	for _, o := range l.others(0) {
+		s := l.await(l.members[0], o.name, from, func(s sighting) bool { return !s.Alive })
+		if s.Down != Unknown.String() || !s.Witness {
+			t.Errorf("the one cut off says of %s: %+v", o.name, s)
+		}
+	}
+	l.await(l.members[0], "node-1", from, func(s sighting) bool { return s.Alone })
+	for _, o := range l.others(0) {
+		if s := l.await(o, "node-1", from, func(s sighting) bool { return !s.Alive }); s.Witness || s.Alone {
+			t.Errorf("%s, which has company, says of the one cut off: %+v", o.name, s)
+		}
+	}
+}
+
+// inHost runs a function in a member's network namespace.
+func (l *lab) inHost(m *labMember, do func()) {
+	l.t.Helper()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		runtime.LockOSThread() // and never unlock: the thread ends with the goroutine
+		if err := netns.Set(m.host); err != nil {
+			l.t.Error(err)
+			return
+		}
+		do()
+	})
+	wg.Wait()
+}
+
+// TestHostileTraffic attacks a member from an address it listens to.
+func TestHostileTraffic(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	l := newLab(t, 3)
+	target, from := l.members[0], time.Now()
+	at := netip.AddrPortFrom(target.addr, DefaultPort)
+	before := memory(t, target.cmd.Process.Pid)
+	for _, attacker := range []struct {
+		name string
+		run  func(do func())
+	}{
+		{"a member's address", func(do func()) { l.inHost(l.members[1], do) }},
+		{"an unknown address", func(do func()) { do() }},
+	} {
+		attacker.run(func() { floodStreams(at) })
+		streams := memory(t, target.cmd.Process.Pid)
+		attacker.run(func() { floodPackets(at, 2*time.Second) })
+		packets := memory(t, target.cmd.Process.Pid)
+		t.Logf("from %s: %d MiB before, %d after 40 streams of 18 MB, %d after 2 s of packets, load %s", attacker.name, before>>20, streams>>20, packets>>20, load())
+		if max(streams, packets) > before+20<<20 {
+			t.Error("memory grew")
+		}
+	}
+	if n := l.downsSince(from); n != 0 {
+		t.Errorf("%d false verdicts", n)
+	}
+}
+
+// floodStreams sends 40 streams of garbage, as much as is taken.
+func floodStreams(to netip.AddrPort) {
+	garbage := make([]byte, 18<<20)
+	rand.Read(garbage)
+	var wg sync.WaitGroup
+	for range 40 {
+		wg.Go(func() {
+			c, err := net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(to))
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(3 * time.Second))
+			c.Write(garbage)
+		})
+	}
+	wg.Wait()
+}
+
+// floodPackets sends garbage, short and long, as fast as it can.
+func floodPackets(to netip.AddrPort, d time.Duration) {
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	garbage := make([]byte, 60_000)
+	rand.Read(garbage)
+	garbage[0], garbage[1] = wireVersion, byte(kindGossip)
+	for i, end := 0, time.Now().Add(d); time.Now().Before(end); i++ {
+		size := 100
+		if i%50 == 0 {
+			size = len(garbage)
+		}
+		c.Write(garbage[:size])
+	}
+}
