@@ -59,11 +59,11 @@ func (l *LAN) Host(n byte, addresses ...string) *Host {
 	h.Netlink, err = netlink.NewHandleAt(h.ns)
 	must(l.t, err)
 	l.t.Cleanup(func() {
-		h.Netlink.Close()
-		must(l.t, h.ns.Close())
 		if cable, err := netlink.LinkByName(h.port); err == nil {
 			must(l.t, netlink.LinkDel(cable))
 		}
+		h.Netlink.Close()
+		must(l.t, h.ns.Close())
 	})
 	must(l.t, netlink.LinkAdd(&netlink.Veth{
 		LinkAttrs:        netlink.LinkAttrs{Name: h.port, MasterIndex: l.bridge.Attrs().Index},
