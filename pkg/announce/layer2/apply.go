@@ -84,7 +84,7 @@ func (e *engine) applyLinks(now time.Time, links []announce.Link) {
 func (e *engine) applyAddresses(now time.Time, d *Desired) {
 	for k, a := range e.addresses {
 		if _, ok := d.Addresses[k]; !ok {
-			e.drop(now, k, a)
+			e.drop(k, a)
 		}
 	}
 	for k, want := range d.Addresses {
@@ -121,14 +121,18 @@ func (e *engine) serveOn(now time.Time, a *address, links []int) {
 }
 
 // drop stops answering for an address that has left the plan.
-func (e *engine) drop(now time.Time, k netip.Addr, a *address) {
-	fx := effects{announce: stopAnnouncing}
+func (e *engine) drop(k netip.Addr, a *address) {
 	if a.own.state.answers() {
-		fx.events = []Event{{Kind: Released, Address: k}}
+		e.emit(Event{Kind: Released, Address: k})
 	}
-	a.own = ownership{addr: k}
-	a.entry.links = slices.DeleteFunc(slices.Clone(a.entry.links), func(i int) bool { return e.links[i] == nil })
-	e.perform(now, a, fx)
+	a.entry.answers.Store(false)
+	for _, i := range a.entry.links {
+		if l := e.links[i]; l != nil {
+			l.announcer.stop(k)
+		}
+	}
+	e.prober.forget(k)
+	e.timers.remove(k)
 	delete(e.addresses, k)
 }
 
