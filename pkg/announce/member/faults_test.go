@@ -201,16 +201,16 @@ func (l *lab) sent(m *labMember) (n struct{ packets, bytes uint64 }) {
 // inHost runs a function in a member's network namespace.
 func (l *lab) inHost(m *labMember, do func()) {
 	l.t.Helper()
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		runtime.LockOSThread() // and never unlock: the thread ends with the goroutine
-		if err := netns.Set(m.host); err != nil {
-			l.t.Error(err)
-			return
-		}
-		do()
-	})
-	wg.Wait()
+	// The thread goes back and isn't ended, as the members' processes die
+	// with the thread that started them.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	own, err := netns.Get()
+	l.must(err)
+	defer own.Close()
+	l.must(netns.Set(m.host))
+	defer func() { l.must(netns.Set(own)) }()
+	do()
 }
 
 // TestHostileTraffic attacks a member from an address it listens to.
@@ -241,6 +241,9 @@ func TestHostileTraffic(t *testing.T) {
 	if n := l.downsSince(from); n != 0 {
 		t.Errorf("%d false verdicts", n)
 	}
+	if err := target.cmd.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("the attacked process: %v", err)
+	}
 }
 
 // floodStreams sends 40 streams of garbage, as much as is taken.
@@ -249,11 +252,12 @@ func floodStreams(to netip.AddrPort) {
 	rand.Read(garbage)
 	var wg sync.WaitGroup
 	for range 40 {
+		// On this thread, which is in the namespace.
+		c, err := net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(to))
+		if err != nil {
+			continue
+		}
 		wg.Go(func() {
-			c, err := net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(to))
-			if err != nil {
-				return
-			}
 			defer c.Close()
 			c.SetDeadline(time.Now().Add(3 * time.Second))
 			c.Write(garbage)

@@ -95,6 +95,7 @@ func New(o Options) (*Member, error) {
 		views: make(chan View, 1), mail: mailbox{ready: make(chan struct{}, 1)}, changed: make(chan struct{}, 1),
 		ring: ring, wanted: keys,
 	}
+	m.transport.fast = m.fastPacket
 	m.places.Store(&places{})
 	m.SetPeers(o.Peers)
 	m.show()
@@ -173,7 +174,6 @@ func (m *Member) Run(ctx context.Context) error {
 	config.Logger = newLogBridge(m.log)
 	d := &delegate{m: m}
 	config.Delegate, config.Events, config.Alive, config.Conflict = d, d, d, d
-	m.transport.fast = m.fastPacket
 	list, err := memberlist.Create(config)
 	if err != nil {
 		m.transport.Shutdown()

@@ -35,8 +35,8 @@ type transport struct {
 	counter atomic.Uint64
 	gate    *gate
 	metrics *Metrics
-	// fast takes the packets that aren't memberlist's. It runs on the
-	// reading goroutine and must not block.
+	// fast takes the packets that aren't memberlist's. It is set before
+	// open, runs on the reading goroutine and must not block.
 	fast func(p packet, from netip.AddrPort)
 
 	udp     *net.UDPConn
