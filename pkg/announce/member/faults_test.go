@@ -59,8 +59,8 @@ func TestFrozenAgentIsGivenTwoSeconds(t *testing.T) {
 		s := l.await(o, "node-1", from, func(s sighting) bool { return !s.Alive })
 		took := time.Unix(0, s.At).Sub(from)
 		t.Logf("%s: %s after %v", o.name, s.Down, took.Round(time.Millisecond))
-		// memberlist may be the first by a little.
-		if took < 1500*time.Millisecond || took > 4*time.Second || s.Down != Stalled.String() {
+		// memberlist may be the first, on a starved machine.
+		if took < 1500*time.Millisecond || took > 4*time.Second || s.Down != Stalled.String() && s.Down != Unknown.String() {
 			t.Errorf("%s: %q after %v", o.name, s.Down, took)
 		}
 	}
@@ -76,16 +76,25 @@ func TestGoodbye(t *testing.T) {
 	}
 	l := newLab(t, 5)
 	var took spread
+	missed := 0
 	for i := range 5 {
 		from := time.Now()
 		l.members[i].signal(syscall.SIGTERM)
 		took = append(took, l.lastDown(i, from, Left))
+		for _, o := range l.others(i) {
+			if s := l.await(o, l.members[i].name, from, func(s sighting) bool { return !s.Alive }); s.Down != Left.String() {
+				missed++
+			}
+		}
 		<-l.members[i].read
 		l.members[i].end()
 		l.start(i)
 		l.awaitAll(5)
 	}
-	t.Logf("all know of a goodbye after %v median, %v max, load %s", took.median(), took.max(), load())
+	t.Logf("all know of a goodbye after %v median, %v max, %d of 20 missed that it was one, load %s", took.median(), took.max(), missed, load())
+	if missed > 1 {
+		t.Error("gossip lost too many")
+	}
 }
 
 func TestPartitionHeals(t *testing.T) {
@@ -144,19 +153,64 @@ func TestNodeCutOffAloneKnowsIt(t *testing.T) {
 	}
 }
 
+func TestIPv6(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	l := newLabOn(t, 3, netip.MustParsePrefix("fd00:94::/64"))
+	time.Sleep(newcomerGrace)
+	from := time.Now()
+	l.cut(0)
+	cut := l.lastDown(0, from, HostGone)
+	l.mend(0)
+	l.awaitAll(3)
+	from = time.Now()
+	l.members[1].kill()
+	killed := l.lastDown(1, from, AgentGone)
+	t.Logf("cut %v, killed %v, load %s", cut, killed, load())
+}
+
+// TestIdleCost shows what a member takes while nothing happens.
+func TestIdleCost(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	const during = 5 * time.Second
+	for _, size := range []int{3, 10} {
+		l := newLab(t, size)
+		time.Sleep(2 * time.Second)
+		m := l.members[0]
+		out, cpu := l.sent(m), processTime(t, m.cmd.Process.Pid)
+		time.Sleep(during)
+		now := l.sent(m)
+		t.Logf("%d members: %d packets/s, %.1f kB/s out, %.1f %% of a CPU, %d MiB, load %s", size, (now.packets-out.packets)/5, float64(now.bytes-out.bytes)/5000,
+			100*float64(processTime(t, m.cmd.Process.Pid)-cpu)/float64(during), memory(t, m.cmd.Process.Pid)>>20, load())
+		l.close()
+	}
+}
+
+// sent is what a member's cable has carried to the LAN.
+func (l *lab) sent(m *labMember) (n struct{ packets, bytes uint64 }) {
+	l.t.Helper()
+	link, err := netlink.LinkByIndex(m.cable.Attrs().Index)
+	l.must(err)
+	n.packets, n.bytes = link.Attrs().Statistics.RxPackets, link.Attrs().Statistics.RxBytes
+	return n
+}
+
 // inHost runs a function in a member's network namespace.
 func (l *lab) inHost(m *labMember, do func()) {
 	l.t.Helper()
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		runtime.LockOSThread() // and never unlock: the thread ends with the goroutine
-		if err := netns.Set(m.host); err != nil {
-			l.t.Error(err)
-			return
-		}
-		do()
-	})
-	wg.Wait()
+	// The thread goes back and isn't ended, as the members' processes die
+	// with the thread that started them.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	own, err := netns.Get()
+	l.must(err)
+	defer own.Close()
+	l.must(netns.Set(m.host))
+	defer func() { l.must(netns.Set(own)) }()
+	do()
 }
 
 // TestHostileTraffic attacks a member from an address it listens to.
@@ -187,6 +241,9 @@ func TestHostileTraffic(t *testing.T) {
 	if n := l.downsSince(from); n != 0 {
 		t.Errorf("%d false verdicts", n)
 	}
+	if err := target.cmd.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("the attacked process: %v", err)
+	}
 }
 
 // floodStreams sends 40 streams of garbage, as much as is taken.
@@ -195,11 +252,12 @@ func floodStreams(to netip.AddrPort) {
 	rand.Read(garbage)
 	var wg sync.WaitGroup
 	for range 40 {
+		// On this thread, which is in the namespace.
+		c, err := net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(to))
+		if err != nil {
+			continue
+		}
 		wg.Go(func() {
-			c, err := net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(to))
-			if err != nil {
-				return
-			}
 			defer c.Close()
 			c.SetDeadline(time.Now().Add(3 * time.Second))
 			c.Write(garbage)

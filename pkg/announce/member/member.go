@@ -29,7 +29,6 @@ const (
 	// leaveLinger is how long a member stays after its goodbye, which by
 	// then only the first of the others have heard.
 	leaveLinger = 250 * time.Millisecond
-	keysEvery   = 5 * time.Second
 )
 
 // Options is what a Member is made of.
@@ -96,6 +95,7 @@ func New(o Options) (*Member, error) {
 		views: make(chan View, 1), mail: mailbox{ready: make(chan struct{}, 1)}, changed: make(chan struct{}, 1),
 		ring: ring, wanted: keys,
 	}
+	m.transport.fast = m.fastPacket
 	m.places.Store(&places{})
 	m.SetPeers(o.Peers)
 	m.show()
@@ -174,7 +174,6 @@ func (m *Member) Run(ctx context.Context) error {
 	config.Logger = newLogBridge(m.log)
 	d := &delegate{m: m}
 	config.Delegate, config.Events, config.Alive, config.Conflict = d, d, d, d
-	m.transport.fast = m.fastPacket
 	list, err := memberlist.Create(config)
 	if err != nil {
 		m.transport.Shutdown()
@@ -280,30 +279,6 @@ func (m *Member) carryOut(ctx context.Context, c *core, p *pinger) {
 	}
 }
 
-// report logs and counts what people want to know.
-func (m *Member) report(n note) {
-	metrics := m.options.Metrics
-	switch n.what {
-	case noteDown:
-		metrics.verdicts.WithLabelValues(n.cause.String()).Inc()
-		m.log.Info("Member is down", "node", n.node, "cause", n.cause.String())
-	case noteAlive:
-		m.log.Info("Member is alive", "node", n.node)
-	case noteRestarted:
-		metrics.restarts.Inc()
-		m.log.Info("Member restarted", "node", n.node)
-	case noteUnread:
-		m.log.Warn("Member can't be understood, so it gets no addresses: is its version another one?", "node", n.node)
-	case noteAccused:
-		metrics.accused.Inc()
-		m.log.Debug("A watcher says that this node is down", "node", n.by, "cause", n.cause.String())
-	case noteOpinion:
-		m.log.Debug("Watched member", "node", n.node, "down", n.cause.String())
-	case noteLate:
-		metrics.late.Inc()
-	}
-}
-
 // fastPacket takes a packet of the fast path, on the transport's goroutine.
 func (m *Member) fastPacket(p packet, from netip.AddrPort) {
 	metrics := m.options.Metrics
@@ -328,63 +303,6 @@ func (m *Member) fastPacket(p packet, from netip.AddrPort) {
 		})
 	default:
 		metrics.refuse(refusedMalformed)
-	}
-}
-
-// rotateKeys brings the keys in use nearer to those wanted.
-func (m *Member) rotateKeys(c *core, now time.Time) {
-	m.mu.Lock()
-	waiting := time.Duration(0)
-	if !m.waiting.IsZero() {
-		waiting = now.Sub(m.waiting)
-	}
-	ring := rotate(m.ring, m.wanted, c.shown(), waiting)
-	same := ring.equal(m.ring)
-	switch {
-	case ring.primary.id == m.wanted.Primary.id:
-		m.waiting = time.Time{}
-	case m.waiting.IsZero():
-		m.waiting = now
-	}
-	pending := !m.waiting.IsZero()
-	m.ring = ring
-	m.mu.Unlock()
-	m.options.Metrics.showKeys(len(ring.held), pending)
-	if same {
-		return
-	}
-	m.transport.useKeys(ring)
-	m.log.Info("Keys changed", "primary", ring.primary.String(), "held", len(ring.held), "waiting", pending)
-	m.show()
-}
-
-// watchKeys reads the Secret again and again, as the kubelet renews it by
-// replacing links, which is no event for its files.
-func (m *Member) watchKeys(ctx context.Context) {
-	ticker := time.NewTicker(keysEvery)
-	defer ticker.Stop()
-	var last error
-	var known []keyID
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		keys, err := ReadKeys(m.options.KeyDir, m.options.Secret)
-		if err != nil {
-			if last == nil || last.Error() != err.Error() {
-				m.log.Warn("The Secret's keys can't be read, those in use stay", "err", err)
-			}
-			last = err
-			continue
-		}
-		last = nil
-		ids := (&keyring{held: keys.all()}).ids()
-		if !slices.Equal(ids, known) {
-			known = ids
-			m.SetKeys(keys)
-		}
 	}
 }
 
@@ -416,6 +334,9 @@ func (m *Member) leave(list *memberlist.Memberlist) {
 	m.local.Draining = true
 	m.mu.Unlock()
 	m.show()
+	if list.NumMembers() == 1 {
+		return // nobody listens
+	}
 	err := list.UpdateNode(updateTimeout)
 	<-time.After(drainingShown)
 	if err = errors.Join(err, list.Leave(leaveTimeout)); err != nil {

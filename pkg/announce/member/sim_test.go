@@ -318,7 +318,7 @@ func TestCutOffNodeJudgesNobody(t *testing.T) {
 		}
 		s.run(3 * time.Second)
 		v := cut.view()
-		if !v.Isolated || v.Known != size-1 {
+		if !v.Isolated || v.Known != size-1 || s.nodes[1].view().Isolated {
 			t.Errorf("%d members: isolated %v, known %d", size, v.Isolated, v.Known)
 		}
 		for _, n := range s.nodes[1:] {
@@ -364,6 +364,21 @@ func TestAShortCutHealsForAll(t *testing.T) {
 	})
 }
 
+// TestLastOneStandingIsNotIsolated has the others of three die one after the
+// other: the last saw the first death together with the second, so only the
+// second needs a witness.
+func TestLastOneStandingIsNotIsolated(t *testing.T) {
+	s := newSim(3, 1)
+	for _, n := range s.nodes[1:] {
+		n.host = false
+		s.run(time.Second)
+	}
+	v := s.nodes[0].view()
+	if v.Isolated || v.Known != 2 || v.Members["node-1"].NeedsWitness || !v.Members["node-2"].NeedsWitness {
+		t.Errorf("%+v", v)
+	}
+}
+
 func TestRackOfWatchersDiesTogether(t *testing.T) {
 	s := newSim(10, 7)
 	// The first on the ring and the three that watch it.
@@ -405,6 +420,14 @@ func TestGoodbyeIsNoDeath(t *testing.T) {
 	if m := v.Members["node-1"]; m.Alive || m.Down != Left || m.NeedsWitness || v.Known != 1 {
 		t.Errorf("known %d, %+v", v.Known, m)
 	}
+	if w := n.watched(); len(w) != 1 {
+		t.Errorf("still watched: %v", w)
+	}
+	n.setPeers(s.now, []netip.Addr{local(0, 3)})
+	s.run(forgetDeleted + forgetEvery + time.Second)
+	if m, ok := n.view().Members["node-1"]; ok {
+		t.Errorf("not forgotten: %+v", m)
+	}
 }
 
 func TestOpinionsOfStrangersAndOfThePastDontCount(t *testing.T) {
@@ -433,4 +456,59 @@ func TestOpinionsOfStrangersAndOfThePastDontCount(t *testing.T) {
 	if n.nodes["node-1"].opinions["node-2"].down != HostGone {
 		t.Error("an older opinion replaced a newer one")
 	}
+}
+
+// TestCoreTakesAnything has events come in any order.
+func TestCoreTakesAnything(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		now := time.Unix(1e9, 0)
+		c := newCore("node-0", local(0, 1), 1, now)
+		name := rapid.Custom(func(t *rapid.T) string { return fmt.Sprintf("node-%d", rapid.IntRange(0, 5).Draw(t, "node")) })
+		number := rapid.Uint64Range(0, 40)
+		causes := rapid.SampledFrom([]Cause{0, Left, AgentGone, HostGone, Stalled, Unknown})
+		do := map[string]func(*rapid.T){
+			"present": func(t *rapid.T) {
+				i := rapid.IntRange(1, 5).Draw(t, "node")
+				s := session(10*i + rapid.IntRange(0, 1).Draw(t, "run"))
+				c.present(now, fmt.Sprintf("node-%d", i), local(0, i+1), simMeta(s))
+			},
+			"unreadable": func(t *rapid.T) { c.present(now, "node-1", local(0, 2), nil) },
+			"absent":     func(t *rapid.T) { c.absent(now, name.Draw(t, "name")) },
+			"peers":      func(t *rapid.T) { c.setPeers(now, []netip.Addr{local(0, rapid.IntRange(1, 8).Draw(t, "peer"))}) },
+			"echo":       func(t *rapid.T) { c.echoed(now, name.Draw(t, "name"), number.Draw(t, "number")) },
+			"refused":    func(t *rapid.T) { c.pingRefused(now, name.Draw(t, "name")) },
+			"reset":      func(t *rapid.T) { c.connectRefused(now, name.Draw(t, "name"), number.Draw(t, "number")) },
+			"connected":  func(t *rapid.T) { c.connected(now, name.Draw(t, "name"), number.Draw(t, "number")) },
+			"opinion": func(t *rapid.T) {
+				i := session(rapid.IntRange(1, 5).Draw(t, "target"))
+				c.heard(now, session(rapid.IntRange(10, 51).Draw(t, "from")), opinionMessage{to: c.session, seq: number.Draw(t, "seq"),
+					target: fmt.Sprintf("node-%d", i), targetSession: 10 * i, down: causes.Draw(t, "cause")})
+			},
+			"time": func(t *rapid.T) {
+				now = now.Add(rapid.SampledFrom([]time.Duration{time.Millisecond, probeStep, tickEvery, time.Second, 2 * forgetDeleted}).Draw(t, "passes"))
+				c.advance(now)
+			},
+			"": func(t *rapid.T) {
+				v, o := c.view(), c.take()
+				if len(v.Members) != len(c.nodes)+1 || !v.Members[c.self].Alive {
+					t.Errorf("%+v", v)
+				}
+				for _, m := range v.Members {
+					if m.Alive != (m.Down == 0) || m.Alive && m.NeedsWitness {
+						t.Errorf("%+v", m)
+					}
+				}
+				for _, p := range o.pings {
+					if c.nodes[p.target] == nil {
+						t.Errorf("pings %s, which isn't there", p.target)
+					}
+				}
+				if c.next().After(now.Add(tickEvery)) {
+					t.Errorf("sleeps until %v", c.next().Sub(now))
+				}
+				c.watched()
+			},
+		}
+		t.Repeat(do)
+	})
 }
