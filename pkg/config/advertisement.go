@@ -14,22 +14,26 @@ import (
 func (p *parser) advertisements(v value, entries []entry) []Advertisement {
 	var ads []Advertisement
 	r := routes{entries: entries}
-	lines := map[string]int{}
+	limit4, limit6 := newLimit(entries, 32), newLimit(entries, 128)
+	seen := map[string]place{}
 	for _, item := range p.list(v) {
 		before := len(p.errs)
 		o := p.object(item, &advertisementKeys)
-		ad := p.advertisement(o, entries)
+		ad := p.advertisement(o)
+		p.checkAggregation(o.get("aggregation-length").place, ad.AggregationLength, limit4)
+		p.checkAggregation(o.get("aggregation-length-v6").place, ad.AggregationLengthV6, limit6)
 		ads = append(ads, ad)
 		if !p.clean(before) {
 			continue
 		}
-		print := fmt.Sprint(ad.AggregationLength, ad.AggregationLengthV6, ad.LocalPref, ad.Communities, ad.LargeCommunities,
+		alike := fmt.Sprint(ad.AggregationLength, ad.AggregationLengthV6, ad.LocalPref, ad.Communities, ad.LargeCommunities,
 			audience(ad))
-		if line, twice := lines[print]; twice {
-			p.errorf(item.place, "the advertisement is there twice").hint("line %d has the same one: remove one of the two", line)
+		if same, twice := seen[alike]; twice {
+			p.errorf(item.place, "the advertisement is there twice").
+				hint("%s (line %d) is the same: remove one of the two", same.path, same.line)
 			continue
 		}
-		lines[print] = item.line
+		seen[alike] = item.place
 		r.ads = append(r.ads, placedAd{o.get("localpref").place, ad})
 	}
 	p.routes = append(p.routes, r)
@@ -52,10 +56,10 @@ func selectorsText(selectors []labels.Selector) string {
 }
 
 // advertisement reads one.
-func (p *parser) advertisement(o object, entries []entry) Advertisement {
+func (p *parser) advertisement(o object) Advertisement {
 	ad := Advertisement{
-		AggregationLength:   p.aggregation(o, "aggregation-length", entries),
-		AggregationLengthV6: p.aggregation(o, "aggregation-length-v6", entries),
+		AggregationLength:   o.length("aggregation-length"),
+		AggregationLengthV6: o.length("aggregation-length-v6"),
 		LocalPref:           uint32(o.number("localpref")),
 		NodeSelectors:       p.nodeSelectors(o.get("node-selectors")),
 	}
@@ -84,33 +88,50 @@ func (p *parser) unknownPeer(name string) string {
 	return "the peers are " + show(strings.Join(names, ", "))
 }
 
-// aggregation reads one of the two lengths and compares it with the entries of
-// its family: a route wider than the widest block of an entry would cover
-// addresses that are not the pool's.
-func (p *parser) aggregation(o object, name string, entries []entry) int {
-	before := len(p.errs)
-	length := int(o.number(name))
-	if !p.clean(before) {
-		return 0
+// length returns a prefix length; after a mistake the longest, which needs no
+// further checks.
+func (o object) length(name string) int {
+	before := len(o.errs)
+	n := int(o.number(name))
+	if !o.clean(before) {
+		k, _ := o.section.key(name)
+		return int(k.max)
 	}
-	k, _ := o.section.key(name)
-	least, narrowest := 0, entry{}
+	return n
+}
+
+// limit is the shortest length to which a pool's addresses of one family may
+// be aggregated, and the entry that says so.
+type limit struct {
+	bits int
+	entry
+}
+
+// newLimit looks at the entries whose addresses have so many bits. Of each the
+// widest block counts.
+func newLimit(entries []entry, bitLen int) limit {
+	var l limit
 	for _, e := range entries {
-		if e.From().BitLen() != int(k.max) {
+		if e.From().BitLen() != bitLen {
 			continue
 		}
-		if bits := widestBlock(e.IPRange).Bits(); bits > least {
-			least, narrowest = bits, e
+		if bits := widestBlock(e.IPRange).Bits(); bits > l.bits {
+			l = limit{bits, e}
 		}
 	}
-	if length < least {
-		p.errorf(o.get(name).place, "a /%d route is larger than the range %s (line %d)",
-			length, show(narrowest.text), narrowest.line).hint("write %d or more", least)
-	}
-	return length
+	return l
 }
 
 // widestBlock returns the largest prefix inside a range.
 func widestBlock(r netipx.IPRange) netip.Prefix {
 	return slices.MinFunc(r.Prefixes(), func(a, b netip.Prefix) int { return a.Bits() - b.Bits() })
+}
+
+// checkAggregation refuses a route wider than the limit: it would cover
+// addresses that are not the pool's.
+func (p *parser) checkAggregation(at place, length int, l limit) {
+	if length < l.bits {
+		p.errorf(at, "a /%d route is larger than the range %s (line %d)", length, show(l.text), l.line).
+			hint("write %d or more", l.bits)
+	}
 }

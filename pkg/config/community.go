@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // community is one as the document names it: of either kind.
@@ -36,9 +34,9 @@ var wellKnown = map[string]Community{
 func (p *parser) communityAliases(v value) map[string]community {
 	aliases := map[string]community{}
 	for _, pair := range p.pairs(v) {
-		text := p.text(pair.value)
+		text, isText := p.text(pair.value)
 		c, ok := parseCommunity(text)
-		if !ok && (pair.absent() || pair.node.Kind == yaml.ScalarNode) {
+		if isText && !ok {
 			p.errorf(pair.place, "%q is not a community", show(text)).hint("%s", communityHint(text))
 		}
 		if pair.name == "" {

@@ -47,11 +47,11 @@ type Pool struct {
 
 // Advertisement turns an address into one route (bgp-advertisements[]).
 type Advertisement struct {
-	AggregationLength   int    // 0 to 32, for IPv4
-	AggregationLengthV6 int    // 0 to 128, for IPv6
-	LocalPref           uint32 // sent to iBGP peers only
-	Communities         []Community
-	LargeCommunities    []LargeCommunity
+	AggregationLength   int               // 0 to 32, for IPv4
+	AggregationLengthV6 int               // 0 to 128, for IPv6
+	LocalPref           uint32            // sent to iBGP peers only
+	Communities         []Community       // sorted, each once
+	LargeCommunities    []LargeCommunity  // sorted, each once
 	Peers               []string          // names of peers that get it; empty means all
 	NodeSelectors       []labels.Selector // nodes that advertise it, any of them; empty means all
 }
@@ -64,15 +64,15 @@ type LargeCommunity struct{ Global, Local1, Local2 uint32 }
 
 // Peer is a BGP router to which nodes connect (peers[]).
 type Peer struct {
-	Name           string // as given, or "peer-address" with what else makes it unique
+	Name           string // unique; as given, or made from the address (see the package comment)
 	MyASN, PeerASN uint32 // never 0
 	Address        netip.Addr
 	Port           uint16        // never 0
 	SourceAddress  netip.Addr    // the zero Addr: chosen by the kernel
 	RouterID       netip.Addr    // IPv4, or the zero Addr: derived from the node
 	HoldTime       time.Duration // 0, or 3 s to 65535 s, whole seconds
-	KeepaliveTime  time.Duration // at most HoldTime; 0: a third of HoldTime
-	ConnectTime    time.Duration // first pause between two attempts to connect
+	KeepaliveTime  time.Duration // 1 s to HoldTime, whole seconds; 0 when HoldTime is 0
+	ConnectTime    time.Duration // 1 s to 65535 s: the first pause between two attempts to connect
 	Password       Secret        // TCP MD5 key (RFC 2385), at most 80 bytes
 	PasswordSecret string        // name of a Secret in Herald's namespace, key "password"
 	EBGPMultihop   bool
@@ -86,8 +86,8 @@ type BFDProfile struct {
 	ReceiveInterval  time.Duration // 10 ms to 60 s
 	TransmitInterval time.Duration // 10 ms to 60 s
 	DetectMultiplier uint8         // 2 to 255
-	EchoInterval     time.Duration // 10 ms to 60 s
-	EchoMode         bool
+	EchoInterval     time.Duration // 10 ms to 60 s; without effect
+	EchoMode         bool          // always false: echo mode is refused
 	PassiveMode      bool
 	MinimumTTL       uint8 // 1 to 254, for multihop sessions
 }

@@ -91,7 +91,7 @@ func (d *decoder) pairs(v value) []pair {
 			continue
 		}
 		name := key.node.Value
-		at := place{path: join(v.path, name), line: key.line, column: key.column}
+		at := place{path: join(v.path, showKey(name)), line: key.line, column: key.column}
 		if line, ok := seen[name]; ok {
 			d.errorf(at, "the key is there twice").hint("line %d has it already", line)
 			continue
@@ -156,9 +156,7 @@ func (d *decoder) object(v value, s *section) object {
 	o.broken = !v.absent() && v.node.Kind != yaml.MappingNode
 	for _, p := range d.pairs(v) {
 		if _, ok := s.key(p.name); !ok {
-			e := d.errorf(p.at, "unknown key")
-			e.Hint = s.suggest(p.name)
-			e.Path = join(v.path, show(p.name))
+			d.errorf(p.at, "unknown key").Hint = s.suggest(p.name)
 			continue
 		}
 		o.values[p.name] = p.value
@@ -180,10 +178,7 @@ func (o object) missing(name string) {
 		return
 	}
 	k, _ := o.section.key(name)
-	e := o.errorf(o.get(name).place, "is missing").hint("write %s", k.doc)
-	if k.rule != "" {
-		e.Hint += ": " + k.rule
-	}
+	o.errorf(o.get(name).place, "is missing").hint("write %s, such as %s: %s", k.doc, name, k.example)
 }
 
 func join(path, name string) string {
@@ -193,13 +188,23 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
+// showKey is show for a key: a word of letters and dashes may be "password".
+func showKey(name string) string {
+	if strings.Trim(strings.ToLower(name), "abcdefghijklmnopqrstuvwxyz-_") == "" && len(name) <= longest {
+		return name
+	}
+	return show(name)
+}
+
+// longest is how many bytes of the document's text a message repeats.
+const longest = 64
+
 // show makes text of the document fit for a message: one line, not endless,
 // and nothing that may be a mistyped password.
 func show(text string) string {
 	if strings.Contains(strings.ToLower(text), "password") {
 		return "(text not shown)"
 	}
-	const longest = 64
 	if len(text) > longest {
 		text = text[:longest] + "…"
 	}

@@ -15,6 +15,7 @@ type key struct {
 	name     string
 	kind     string // what its value is, in words
 	required bool
+	example  string // a value, for keys that are required
 	def      string // the value that an absent key has; empty: see absent
 	absent   string // what an absent key means, where def can't say it
 	min, max uint64 // bounds of a number; both 0 for other kinds
@@ -79,11 +80,11 @@ var poolKeys = section{
 	title: "address-pools[]",
 	about: "A named set of address ranges and what may be done with them.",
 	keys: []key{
-		{name: "name", kind: textKind, required: true, since: v09,
+		{name: "name", kind: textKind, required: true, example: "default", since: v09,
 			rule: "unique", doc: "the name by which Services ask for the pool"},
-		{name: "protocol", kind: textKind, required: true, since: v09,
+		{name: "protocol", kind: textKind, required: true, example: "layer2", since: v09,
 			rule: "layer2 or bgp", doc: "how the addresses are announced"},
-		{name: "addresses", kind: textListKind, required: true, since: v09,
+		{name: "addresses", kind: textListKind, required: true, example: "[192.168.1.240/28]", since: v09,
 			rule: "at least one; each a prefix (192.168.1.0/24, host bits are dropped) or a range " +
 				"(192.168.1.10-192.168.1.20, both ends included), IPv4 or IPv6; none overlaps another, in whatever pool",
 			doc: "the addresses, in the order in which they are handed out"},
@@ -129,11 +130,11 @@ var peerKeys = section{
 	keys: []key{
 		{name: "name", kind: textKind, absent: "the address, see the package documentation", since: ours,
 			rule: "unique", doc: "the name by which advertisements, metrics and messages call the peer"},
-		{name: "my-asn", kind: numberKind, required: true, min: 1, max: maxUint32, since: v09,
+		{name: "my-asn", kind: numberKind, required: true, example: "64512", min: 1, max: maxUint32, since: v09,
 			doc: "the AS number that nodes speak as"},
-		{name: "peer-asn", kind: numberKind, required: true, min: 1, max: maxUint32, since: v09,
+		{name: "peer-asn", kind: numberKind, required: true, example: "64512", min: 1, max: maxUint32, since: v09,
 			doc: "the AS number of the router"},
-		{name: "peer-address", kind: addressKind, required: true, since: v09,
+		{name: "peer-address", kind: addressKind, required: true, example: "10.0.0.1", since: v09,
 			rule: "a unicast address", doc: "the address of the router"},
 		{name: "peer-port", kind: numberKind, def: "179", max: 65535, since: v09,
 			rule: "0 means 179", doc: "the TCP port of the router"},
@@ -179,9 +180,9 @@ var expressionKeys = section{
 	title: "node-selectors[].match-expressions[]",
 	about: "A condition on one label.",
 	keys: []key{
-		{name: "key", kind: textKind, required: true, since: v09,
+		{name: "key", kind: textKind, required: true, example: "kubernetes.io/hostname", since: v09,
 			rule: "a label key as in Kubernetes", doc: "the label"},
-		{name: "operator", kind: textKind, required: true, since: v09,
+		{name: "operator", kind: textKind, required: true, example: "In", since: v09,
 			rule: "In, NotIn, Exists or DoesNotExist", doc: "how the label is compared with the values"},
 		{name: "values", kind: textListKind, absent: "none", since: v09,
 			rule: "at least one for In and NotIn, none for the others", doc: "the values to compare with"},
@@ -192,7 +193,7 @@ var profileKeys = section{
 	title: "bfd-profiles[]",
 	about: "Parameters of BFD sessions (RFC 5880), asynchronous mode.",
 	keys: []key{
-		{name: "name", kind: textKind, required: true, since: v012,
+		{name: "name", kind: textKind, required: true, example: "fast", since: v012,
 			rule: "unique", doc: "the name by which peers ask for the profile"},
 		{name: "receive-interval", kind: numberKind, def: "300", min: 10, max: 60000, since: v012,
 			doc: "milliseconds: the fastest that the router may send to us"},

@@ -28,6 +28,17 @@ func (a Advertisement) length(bitLen int) int {
 	return a.AggregationLengthV6
 }
 
+// lengths returns the prefix lengths of the routes to addresses of so many
+// bits, each once.
+func (r routes) lengths(bitLen int) []int {
+	all := make([]int, len(r.ads))
+	for i, ad := range r.ads {
+		all[i] = ad.length(bitLen)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // block is the run of prefixes of one length that cover one entry.
 type block struct {
 	pool, bits  int
@@ -37,6 +48,9 @@ type block struct {
 // checkLocalPrefs finds pairs of advertisements that give one prefix two local
 // preferences, as a router would take either. Entries must not overlap.
 func (p *parser) checkLocalPrefs() {
+	if p.oneLocalPref() {
+		return
+	}
 	type meeting struct{ a, b, bits, bitLen int }
 	met := map[meeting]bool{}
 	blocks := p.blocks()
@@ -55,18 +69,24 @@ func (p *parser) checkLocalPrefs() {
 	}
 }
 
+// oneLocalPref reports whether all advertisements have the same one.
+func (p *parser) oneLocalPref() bool {
+	seen := map[uint32]bool{}
+	for _, r := range p.routes {
+		for _, ad := range r.ads {
+			seen[ad.LocalPref] = true
+		}
+	}
+	return len(seen) <= 1
+}
+
 // blocks returns those of all pools, sorted by family, length and address.
 func (p *parser) blocks() []block {
 	var blocks []block
 	for i, r := range p.routes {
+		lengths := map[int][]int{32: r.lengths(32), 128: r.lengths(128)}
 		for _, e := range r.entries {
-			lengths := map[int]bool{}
-			for _, ad := range r.ads {
-				bits := ad.length(e.From().BitLen())
-				if lengths[bits] {
-					continue
-				}
-				lengths[bits] = true
+			for _, bits := range lengths[e.From().BitLen()] {
 				first, last := netip.PrefixFrom(e.From(), bits).Masked(), netip.PrefixFrom(e.To(), bits).Masked()
 				blocks = append(blocks, block{pool: i, bits: bits, first: first.Addr(), last: last.Addr()})
 			}

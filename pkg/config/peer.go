@@ -22,18 +22,19 @@ const (
 func (p *parser) parsePeers(v value) []Peer {
 	var peers []Peer
 	p.known = map[string]bool{}
-	lines, prints := map[string]int{}, map[string]int{}
+	lines, seen := map[string]int{}, map[string]place{}
 	for _, item := range p.list(v) {
 		before := len(p.errs)
 		o := p.object(item, &peerKeys)
 		peer := p.peer(o)
 		p.unique(lines, o, peer.Name)
 		if p.clean(before) {
-			print := fingerprint(peer, peer.Password)
-			if line, twice := prints[print]; twice {
-				p.errorf(item.place, "the peer is there twice").hint("line %d has the same one: remove one of the two", line)
+			alike := fingerprint(peer, peer.Password)
+			if same, twice := seen[alike]; twice {
+				p.errorf(item.place, "the peer is there twice").hint("%s (line %d) is the same: remove one of the two", same.path, same.line)
+			} else {
+				seen[alike] = item.place
 			}
-			prints[print] = item.line
 		}
 		if peer.Name != "" {
 			p.known[peer.Name] = true
@@ -98,7 +99,7 @@ func (p *parser) routerID(o object) netip.Addr {
 
 func (p *parser) bfdProfile(o object) string {
 	v := o.get("bfd-profile")
-	name := p.text(v)
+	name, _ := p.text(v)
 	if name == "" {
 		return ""
 	}
@@ -122,9 +123,9 @@ func (p *parser) timers(o object, peer *Peer) {
 	switch {
 	case !holdOK:
 	case hold != 0 && hold < minHold:
-		p.errorf(o.get("hold-time").place, "%s is too short", hold).hint("write 0s, or 3s or more")
+		p.errorf(o.get("hold-time").place, "%s is too short", o.written("hold-time")).hint("write 0s, or 3s or more")
 	case hold > maxSeconds:
-		p.errorf(o.get("hold-time").place, "%s is too long", hold).hint("write 65535s or less")
+		p.errorf(o.get("hold-time").place, "%s is too long", o.written("hold-time")).hint("write 65535s or less")
 	}
 	keepalive, keepaliveOK := o.duration("keepalive-time")
 	at := o.get("keepalive-time").place
@@ -133,13 +134,13 @@ func (p *parser) timers(o object, peer *Peer) {
 		keepalive = (hold / 3).Truncate(time.Second)
 	case !holdOK:
 	case keepalive > hold:
-		p.errorf(at, "%s is longer than hold-time %s", keepalive, hold).hint("a third of hold-time is usual")
+		p.errorf(at, "%s is longer than hold-time %s", o.written("keepalive-time"), hold).hint("a third of hold-time is usual")
 	case keepalive == 0 && hold > 0:
 		p.errorf(at, "without KEEPALIVE messages the session ends after hold-time %s", hold).hint("write 1s or more")
 	}
 	connect, connectOK := o.duration("connect-time")
 	if connectOK && (connect < time.Second || connect > maxSeconds) {
-		p.errorf(o.get("connect-time").place, "%s is out of range", connect).hint("1s to 65535s")
+		p.errorf(o.get("connect-time").place, "%s is out of range", o.written("connect-time")).hint("1s to 65535s")
 	}
 	peer.HoldTime, peer.KeepaliveTime, peer.ConnectTime = hold, keepalive, connect
 }
@@ -150,8 +151,9 @@ var secretName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([
 // passwords reads the two ways of giving the MD5 key. No message repeats them.
 func (p *parser) passwords(o object, peer *Peer) {
 	password, secret := o.get("password"), o.get("password-secret")
-	peer.Password = Secret(p.text(password))
-	peer.PasswordSecret = p.text(secret)
+	key, _ := p.text(password)
+	peer.Password = Secret(key)
+	peer.PasswordSecret, _ = p.text(secret)
 	if n := len(peer.Password); n > maxPassword {
 		p.errorf(password.place, "has %d bytes: the kernel takes no TCP MD5 key that long", n).hint("at most %d bytes", maxPassword)
 	}
@@ -170,6 +172,7 @@ func (p *parser) passwords(o object, peer *Peer) {
 // nameTheRest names the peers that have no name of their own after their
 // address; see the package documentation.
 func (p *parser) nameTheRest(peers []Peer) {
+	counts := map[string]int{} // of peers whose settings have the same hash
 	for i := range peers {
 		peer := &peers[i]
 		if peer.Name != "" || !peer.Address.IsValid() {
@@ -186,8 +189,9 @@ func (p *parser) nameTheRest(peers []Peer) {
 			base = fmt.Sprintf("%s#%08x", base, h.Sum32())
 			name = base
 		}
-		for n := 2; p.known[name]; n++ {
-			name = fmt.Sprintf("%s-%d", base, n)
+		for p.known[name] {
+			counts[base]++
+			name = fmt.Sprintf("%s-%d", base, counts[base]+1)
 		}
 		peer.Name = name
 		p.known[name] = true

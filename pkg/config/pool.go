@@ -41,24 +41,20 @@ func (p *parser) pool(o object) Pool {
 			p.errorf(o.get("interfaces").place, "a bgp pool has no interfaces").hint("remove them, or set protocol: layer2")
 		}
 		if len(pool.Advertisements) == 0 {
-			pool.Advertisements = []Advertisement{p.advertisement(p.object(value{place: o.place}, &advertisementKeys), nil)}
+			pool.Advertisements = []Advertisement{p.advertisement(p.object(value{place: o.place}, &advertisementKeys))}
 		}
 	}
 	return pool
 }
 
 func (p *parser) protocol(o object) Protocol {
-	v := o.get("protocol")
-	before := len(p.errs)
-	text := p.text(v)
+	text, ok := o.word("protocol")
 	switch protocol := Protocol(text); {
-	case !p.clean(before):
-	case text == "":
-		o.missing("protocol")
+	case !ok:
 	case protocol == Layer2 || protocol == BGP:
 		return protocol
 	default:
-		e := p.errorf(v.place, "%q is not a protocol", show(text)).hint("write layer2 or bgp")
+		e := p.errorf(o.get("protocol").place, "%q is not a protocol", show(text)).hint("write layer2 or bgp")
 		if near, ok := nearest(text, []string{string(Layer2), string(BGP)}); ok {
 			e.hint("did you mean %s?", near)
 		}
@@ -102,9 +98,8 @@ func interfaceProblem(name string) string {
 func (p *parser) each(v value, do func(item value, text string)) {
 	lines := map[string]int{}
 	for _, item := range p.list(v) {
-		before := len(p.errs)
-		text := p.text(item)
-		if !p.clean(before) {
+		text, ok := p.text(item)
+		if !ok {
 			continue
 		}
 		if line, twice := lines[text]; twice {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
 	"go4.org/netipx"
 )
 
@@ -20,16 +21,14 @@ type entry struct {
 // addresses reads a pool's addresses into p.entries and returns the ranges.
 func (p *parser) addresses(o object, pool string) []netipx.IPRange {
 	v := o.get("addresses")
-	before := len(p.errs)
 	items := p.list(v)
-	if len(items) == 0 && p.clean(before) {
+	if len(items) == 0 && (v.absent() || v.node.Kind == yaml.SequenceNode) {
 		o.missing("addresses")
 	}
 	var ranges []netipx.IPRange
 	for _, item := range items {
-		before := len(p.errs)
-		text := p.text(item)
-		if !p.clean(before) {
+		text, ok := p.text(item)
+		if !ok {
 			continue
 		}
 		r, bad := parseRange(text)

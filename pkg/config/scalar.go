@@ -12,24 +12,21 @@ import (
 )
 
 // text returns what a scalar says, however it is written: 64512:1, "x" and yes
-// are all text where text is wanted. An absent value is the empty text.
-func (d *decoder) text(v value) string {
+// are all text where text is wanted. An absent value is the empty text; ok is
+// false after a mistake only.
+func (d *decoder) text(v value) (text string, ok bool) {
 	if v.absent() {
-		return ""
+		return "", true
 	}
-	if v.node.Kind != yaml.ScalarNode {
-		d.errorf(v.place, "is %s, should be text", kindOf(v.node))
-		return ""
+	if !d.isScalar(v, "text") {
+		return "", false
 	}
-	return v.node.Value
+	return v.node.Value, true
 }
 
-// isScalar reports whether there is a scalar, and complains of a list or a
-// mapping.
+// isScalar reports whether a value that is there is a scalar, and records a
+// mistake if not.
 func (d *decoder) isScalar(v value, wanted string) bool {
-	if v.absent() {
-		return false
-	}
 	if v.node.Kind != yaml.ScalarNode {
 		d.errorf(v.place, "is %s, should be %s", kindOf(v.node), wanted)
 		return false
@@ -134,14 +131,13 @@ func (o object) duration(name string) (d time.Duration, ok bool) {
 	k, _ := o.section.key(name)
 	v := o.get(name)
 	text := k.def
-	if !v.absent() {
-		if !o.isScalar(v, "a duration") {
-			return 0, false
-		}
-		text = v.node.Value
-	}
-	if text == "" && v.absent() {
+	switch {
+	case v.absent() && k.def == "":
 		return 0, false
+	case !v.absent() && !o.isScalar(v, "a duration"):
+		return 0, false
+	case !v.absent():
+		text = v.node.Value
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
@@ -157,6 +153,9 @@ func (o object) duration(name string) (d time.Duration, ok bool) {
 	}
 	return d.Truncate(time.Second), true
 }
+
+// written returns the value of a key that has a scalar, as the document has it.
+func (o object) written(name string) string { return show(o.get(name).node.Value) }
 
 // address returns a key's IP address, without zone and never IPv4 in IPv6; the
 // zero Addr when it is absent or wrong.
@@ -192,14 +191,25 @@ func (o object) address(name string) netip.Addr {
 	return a.Unmap()
 }
 
+// word returns the text of a required key; ok is false after a mistake, such as
+// that it is not there.
+func (o object) word(name string) (text string, ok bool) {
+	text, ok = o.text(o.get(name))
+	if ok && text == "" {
+		o.missing(name)
+		return "", false
+	}
+	return text, ok
+}
+
 // name returns a key's value, which others may refer to: printable, without
 // spaces around it.
 func (o object) name(name string) string {
 	k, _ := o.section.key(name)
 	v := o.get(name)
-	text := o.text(v)
+	text, ok := o.text(v)
 	switch {
-	case text == "" && k.required && (v.absent() || v.node.Kind == yaml.ScalarNode):
+	case text == "" && k.required && ok:
 		o.missing(name)
 	case strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }):
 		o.errorf(v.place, "%q has characters that can't be printed", show(text)).hint("use letters, digits and dashes")

@@ -6,7 +6,8 @@ import (
 )
 
 // Secret is text that must never be printed: every way of formatting it gives
-// a placeholder. Use Reveal where the text itself is needed.
+// a placeholder. Use Reveal where the text itself is needed. (A map's key is the
+// one place where encoding/json doesn't ask it: don't make it one.)
 type Secret string
 
 // redacted is what every printed Secret looks like, an empty one included, so

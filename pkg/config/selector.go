@@ -1,6 +1,9 @@
 package config
 
 import (
+	"maps"
+	"slices"
+
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 )
@@ -29,31 +32,36 @@ func (p *parser) nodeSelector(o object) labels.Selector {
 		s = p.require(s, condition{at: pair.at, key: pair.name, op: selection.Equals, values: []value{pair.value}})
 	}
 	for _, item := range p.list(o.get("match-expressions")) {
-		e := p.object(item, &expressionKeys)
-		c := condition{at: e.get("key").place, key: p.text(e.get("key")), values: p.list(e.get("values"))}
-		if c.key == "" {
-			e.missing("key")
-			continue
-		}
-		op := p.text(e.get("operator"))
-		c.op = operators[op]
-		switch {
-		case op == "":
-			e.missing("operator")
-		case c.op == "":
-			bad := p.errorf(e.get("operator").place, "%q is not an operator", show(op)).hint("In, NotIn, Exists or DoesNotExist")
-			if near, ok := nearest(op, []string{"In", "NotIn", "Exists", "DoesNotExist"}); ok {
-				bad.hint("did you mean %s?", near)
-			}
-		case (c.op == selection.In || c.op == selection.NotIn) && len(c.values) == 0:
-			p.errorf(e.get("values").place, "%s needs at least one value", op).hint("values: [value]")
-		case (c.op == selection.Exists || c.op == selection.DoesNotExist) && len(c.values) > 0:
-			p.errorf(e.get("values").place, "%s takes no values", op).hint("remove values, or use In or NotIn")
-		default:
+		if c, ok := p.expression(p.object(item, &expressionKeys)); ok {
 			s = p.require(s, c)
 		}
 	}
 	return s
+}
+
+// expression reads one match expression; ok is false after a mistake.
+func (p *parser) expression(o object) (c condition, ok bool) {
+	key, op := o.get("key"), o.get("operator")
+	keyText, keyOK := o.word("key")
+	opText, opOK := o.word("operator")
+	c = condition{at: key.place, key: keyText, op: operators[opText], values: p.list(o.get("values"))}
+	switch {
+	case !keyOK || !opOK:
+		return c, false
+	case c.op == "":
+		e := p.errorf(op.place, "%q is not an operator", show(opText)).hint("In, NotIn, Exists or DoesNotExist")
+		if near, ok := nearest(opText, slices.Sorted(maps.Keys(operators))); ok {
+			e.hint("did you mean %s?", near)
+		}
+		return c, false
+	case (c.op == selection.In || c.op == selection.NotIn) && len(c.values) == 0:
+		p.errorf(o.get("values").place, "%s needs at least one value", opText).hint("values: [value]")
+		return c, false
+	case (c.op == selection.Exists || c.op == selection.DoesNotExist) && len(c.values) > 0:
+		p.errorf(o.get("values").place, "%s takes no values", opText).hint("remove values, or use In or NotIn")
+		return c, false
+	}
+	return c, true
 }
 
 // condition is one on a node's label, as written.
@@ -73,9 +81,8 @@ func (p *parser) require(s labels.Selector, c condition) labels.Selector {
 	}
 	values := make([]string, len(c.values))
 	for i, v := range c.values {
-		before := len(p.errs)
-		values[i] = p.text(v)
-		if !p.clean(before) {
+		var ok bool
+		if values[i], ok = p.text(v); !ok {
 			return s
 		}
 		if _, err := labels.NewRequirement(c.key, selection.Equals, values[i:i+1]); err != nil {

@@ -33,7 +33,7 @@ func (s *section) suggest(name string) string {
 // nearest returns the known word that word is a misspelling of, if there is one.
 func nearest(word string, known []string) (string, bool) {
 	best, least := "", 3
-	if len(word) < 5 {
+	if len(word) < 4 {
 		least = 2
 	}
 	for _, k := range known {

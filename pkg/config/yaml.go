@@ -96,6 +96,9 @@ func syntaxError(doc []byte, err error) *Error {
 	if m := lineOf.FindStringSubmatch(text); m != nil {
 		e.Line, _ = strconv.Atoi(m[1])
 		text = text[len(m[0]):]
+		if strings.HasPrefix(text, "did not find") { // the library counts from 0 here
+			e.Line++
+		}
 	}
 	if m := unknownName.FindStringSubmatch(text); m != nil {
 		if before, _, ok := bytes.Cut(doc, []byte("*"+m[1])); ok {

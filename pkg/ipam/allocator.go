@@ -36,14 +36,13 @@ func (a *Allocator) Reconfigure(document []config.Pool) {
 }
 
 // AdoptAll adopts Services in the order in which they are entitled to what they
-// show: those not being deleted first, then those that asked for the very
-// address, then the oldest, then by name.
+// show: those not being deleted first, then those that ask for the very
+// address, then those that ask for none, then the oldest, then by name.
 func (a *Allocator) AdoptAll(adoptions []Adoption) {
 	sorted := slices.Clone(adoptions)
 	slices.SortStableFunc(sorted, func(x, y Adoption) int {
 		return cmp.Or(
-			first(!x.Deleting, !y.Deleting),
-			first(x.asked(), y.asked()),
+			x.rank()-y.rank(),
 			x.Created.Compare(y.Created),
 			cmp.Compare(x.Request.Service, y.Request.Service),
 			cmp.Compare(x.Request.UID, y.Request.UID),
@@ -54,21 +53,18 @@ func (a *Allocator) AdoptAll(adoptions []Adoption) {
 	}
 }
 
-// asked reports whether the Service shows an address that it asked for.
-func (ad *Adoption) asked() bool {
+// rank is the lower the better the Service is entitled to what it shows.
+func (ad *Adoption) rank() int {
 	wanted := canonical(ad.Request.Addresses)
-	return slices.ContainsFunc(canonical(ad.Held), func(addr netip.Addr) bool { return slices.Contains(wanted, addr) })
-}
-
-// first orders true before false.
-func first(x, y bool) int {
 	switch {
-	case x == y:
+	case ad.Deleting:
+		return 3
+	case slices.ContainsFunc(canonical(ad.Held), func(addr netip.Addr) bool { return slices.Contains(wanted, addr) }):
 		return 0
-	case x:
-		return -1
+	case len(wanted) == 0:
+		return 1
 	}
-	return 1
+	return 2 // it asks for another address, and will lose the one that it shows
 }
 
 // Adopt records that the API shows the Service with these addresses. It is
@@ -90,10 +86,12 @@ func (a *Allocator) Adopt(r Request, shown []netip.Addr) {
 		}
 	}
 	for _, c := range svc.claims {
-		switch refused := c.rec.refuses(&r) != nil; {
-		case refused && c.state != draining:
+		isShown := slices.Contains(shown, c.rec.addr)
+		switch {
+		case c.state == draining && !isShown:
+		case c.rec.refuses(&r) != nil:
 			c.become(conflict)
-		case slices.Contains(shown, c.rec.addr):
+		case isShown:
 			c.become(held)
 		}
 	}
@@ -143,7 +141,9 @@ func (a *Allocator) Held(uid string) (Assignment, bool) {
 
 // Stranded tells which addresses their holders would lose under these pools,
 // ordered by Service. Addresses that the present pools don't allow are not
-// told: they are lost already. It changes nothing.
+// told: they are lost already. Nor is the second address of a Service that
+// requires dual stack, which it keeps if the pool can complete it. Stranded
+// changes nothing.
 func (a *Allocator) Stranded(document []config.Pool) []Stranded {
 	next := newPools(document, a.records)
 	var out []Stranded
