@@ -194,7 +194,7 @@ func (b *Builder) lock(ctx context.Context, dir string) (unlock func(), err erro
 		select {
 		case <-ctx.Done():
 			f.Close()
-			return nil, ctx.Err()
+			return nil, context.Cause(ctx)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -223,7 +223,7 @@ func (b *Builder) goBuild(ctx context.Context, label, dir string, args []string)
 			fmt.Fprintf(b.Progress, "  %s: %d packages compiled, %.0f s\n", label, out.packages.Load(), time.Since(start).Seconds())
 		case err := <-done:
 			if ctx.Err() != nil {
-				return ctx.Err()
+				return context.Cause(ctx)
 			}
 			if err != nil {
 				return explain(label, out.String())
