@@ -100,7 +100,8 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		// The caller's context may have ended; what is left must go all the same.
+		l.progress.step("taking what there is of the lab down again")
+		// The caller's context may have ended; what there is must go all the same.
 		return nil, errors.Join(err, l.Down(context.WithoutCancel(ctx)))
 	}
 	return l, nil

@@ -89,7 +89,7 @@ func (l *Lab) WaitNodesReady(ctx context.Context, names ...string) error {
 		logs = append(logs, l.spec(name).BootLog(), l.spec(name).Log("kube-proxy"), l.spec(name).Log("kubelet"))
 	}
 	return l.WaitFor(ctx, Wait{
-		What: "nodes " + strings.Join(names, ", ") + " to be Ready", Timeout: 2 * time.Minute, Logs: logs,
+		What: "nodes " + strings.Join(names, ", ") + " to be Ready", Timeout: 4 * time.Minute, Logs: logs,
 		Done: func(ctx context.Context) (bool, string) {
 			for _, name := range names {
 				ok, seen := l.nodeReady(ctx, name)

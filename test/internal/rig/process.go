@@ -58,6 +58,19 @@ func (s *State) Start(p Process) error {
 	return s.startDetached(cmd, p.Name)
 }
 
+// StartIn starts a program on a host, in a cgroup of its own, which it returns.
+func (s *State) StartIn(host, name string, argv []string) (cgroup.Group, error) {
+	unit := s.UnitGroup(host).Tracking()
+	group := unit.Child(name)
+	if err := errors.Join(unit.Create(), group.Create()); err != nil {
+		return nil, err
+	}
+	if pids, err := group.Pids(); err != nil || len(pids) > 0 {
+		return nil, errors.Join(err, fmt.Errorf("%s runs on %s already", name, host))
+	}
+	return group, s.startDetached(s.command(context.Background(), host, group, argv), host+"-"+name)
+}
+
 // startDetached starts a command in a session of its own, which a terminal's
 // Ctrl-C does not reach.
 func (s *State) startDetached(cmd *exec.Cmd, log string) error {

@@ -78,7 +78,9 @@ func Create(s *State) error {
 		return err
 	}
 	s.Boot = boot
-	if err := os.MkdirAll(Root, 0o700); err != nil {
+	// Programs that run as users of their own, such as routers, find their files
+	// below; what is secret is in directories that are closed.
+	if err := errors.Join(os.MkdirAll(Root, 0o711), os.Chmod(Root, 0o711)); err != nil {
 		return err
 	}
 	if old, err := Load(s.Name); err == nil && old.Boot != boot {
@@ -91,7 +93,7 @@ func Create(s *State) error {
 		return err
 	}
 	defer os.RemoveAll(next)
-	if err := s.write(filepath.Join(next, record)); err != nil {
+	if err := errors.Join(os.Chmod(next, 0o711), s.write(filepath.Join(next, record))); err != nil {
 		return err
 	}
 	err = os.Rename(next, Dir(s.Name))
