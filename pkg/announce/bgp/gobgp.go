@@ -1,0 +1,165 @@
+package bgp
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+
+	api "github.com/osrg/gobgp/v3/api"
+	gobgplog "github.com/osrg/gobgp/v3/pkg/log"
+	"github.com/osrg/gobgp/v3/pkg/server"
+)
+
+// library is GoBGP: a table of routes and a state machine for each router.
+type library struct {
+	log *slog.Logger
+
+	mu   sync.Mutex
+	idle []*server.BgpServer // stopped: their goroutine never ends, so they are used again
+}
+
+var _ engines = (*library)(nil)
+
+// open returns an empty table for a peer. Every peer has a server of its own,
+// so that "which router gets which route" is the content of a table.
+func (l *library) open(p Peer) (engine, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock() // StartBgp writes to variables of GoBGP's packages
+	var s *server.BgpServer
+	if n := len(l.idle); n > 0 {
+		s, l.idle = l.idle[n-1], l.idle[:n-1]
+	} else {
+		s = server.NewBgpServer(server.LoggerOption(gobgpLogger{l.log}))
+		go s.Serve()
+	}
+	t := &table{library: l, server: s}
+	if err := t.start(p); err != nil {
+		l.idle = append(l.idle, s)
+		return nil, fmt.Errorf("starting GoBGP: %w", err)
+	}
+	return t, nil
+}
+
+// table is one of GoBGP's servers, started.
+type table struct {
+	library *library
+	server  *server.BgpServer
+}
+
+func (t *table) start(p Peer) error {
+	ctx := context.Background() // these calls ignore it
+	if err := t.server.StartBgp(ctx, &api.StartBgpRequest{Global: global(p)}); err != nil {
+		return err
+	}
+	policy, assignment := importPolicy()
+	err := t.server.AddPolicy(ctx, &api.AddPolicyRequest{Policy: policy})
+	if err == nil {
+		err = t.server.SetPolicyAssignment(ctx, &api.SetPolicyAssignmentRequest{Assignment: assignment})
+	}
+	if err != nil {
+		t.server.Stop()
+	}
+	return err
+}
+
+func (t *table) add(r Route) error {
+	p, err := path(r)
+	if err != nil {
+		return err
+	}
+	_, err = t.server.AddPath(context.Background(), &api.AddPathRequest{TableType: api.TableType_GLOBAL, Path: p})
+	if err != nil {
+		return fmt.Errorf("adding route %s: %w", r.Prefix, err)
+	}
+	return nil
+}
+
+func (t *table) remove(prefix netip.Prefix) error {
+	p, err := barePath(prefix)
+	if err != nil {
+		return err
+	}
+	p.IsWithdraw = true
+	if err := t.server.DeletePath(context.Background(), &api.DeletePathRequest{TableType: api.TableType_GLOBAL, Path: p}); err != nil {
+		return fmt.Errorf("withdrawing route %s: %w", prefix, err)
+	}
+	return nil
+}
+
+func (t *table) connect(p Peer, port uint16) error {
+	if err := t.server.AddPeer(context.Background(), &api.AddPeerRequest{Peer: neighbor(p, port)}); err != nil {
+		return fmt.Errorf("starting a session in GoBGP: %w", err)
+	}
+	return nil
+}
+
+func (t *table) disconnect() error {
+	err := t.server.DeletePeer(context.Background(), &api.DeletePeerRequest{Address: loopbackAddress.String()})
+	if err != nil {
+		return fmt.Errorf("ending a session in GoBGP: %w", err)
+	}
+	return nil
+}
+
+func (t *table) close() {
+	// Without its paths a stopped server costs a few kilobytes.
+	if err := t.server.DeletePath(context.Background(), &api.DeletePathRequest{}); err != nil {
+		t.library.log.Warn("emptying a BGP table", "err", err)
+	}
+	t.server.Stop()
+	t.library.mu.Lock()
+	defer t.library.mu.Unlock()
+	t.library.idle = append(t.library.idle, t.server)
+}
+
+// gobgpLogger puts GoBGP's messages where they belong. What they say about
+// sessions is known better, and with reasons, by the guard: so they are for
+// debugging, but for errors.
+type gobgpLogger struct{ log *slog.Logger }
+
+var _ gobgplog.Logger = gobgpLogger{}
+
+// Panic logs and panics: GoBGP goes on into undefined states otherwise.
+func (l gobgpLogger) Panic(msg string, f gobgplog.Fields) { l.die(msg, f) }
+
+// Fatal is the same as Panic.
+func (l gobgpLogger) Fatal(msg string, f gobgplog.Fields) { l.die(msg, f) }
+
+func (l gobgpLogger) die(msg string, f gobgplog.Fields) {
+	l.write(slog.LevelError, msg, f)
+	panic("gobgp: " + msg)
+}
+
+// Error logs.
+func (l gobgpLogger) Error(msg string, f gobgplog.Fields) { l.write(slog.LevelError, msg, f) }
+
+// Warn logs for debugging.
+func (l gobgpLogger) Warn(msg string, f gobgplog.Fields) { l.write(slog.LevelDebug, msg, f) }
+
+// Info logs for debugging.
+func (l gobgpLogger) Info(msg string, f gobgplog.Fields) { l.write(slog.LevelDebug, msg, f) }
+
+// Debug drops the message: there is one for each packet.
+func (l gobgpLogger) Debug(string, gobgplog.Fields) {}
+
+// SetLevel is for GoBGP's own interface, which nothing serves here.
+func (l gobgpLogger) SetLevel(gobgplog.LogLevel) {}
+
+// GetLevel keeps GoBGP from formatting what Debug drops.
+func (l gobgpLogger) GetLevel() gobgplog.LogLevel { return gobgplog.InfoLevel }
+
+func (l gobgpLogger) write(level slog.Level, msg string, f gobgplog.Fields) {
+	ctx := context.Background()
+	if !l.log.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("message", msg)}
+	for _, key := range []string{"State", "Reason", "Code", "Subcode", "Error"} {
+		if v, ok := f[key]; ok {
+			attrs = append(attrs, slog.String(key, fmt.Sprint(v)))
+		}
+	}
+	l.log.LogAttrs(ctx, level, "GoBGP", attrs...)
+}
