@@ -20,10 +20,12 @@ const placeholderHoldTime = 90 * time.Second
 // routes, too, and say nothing.
 const refuseLearned = "local-only"
 
-func global(p Peer) *api.Global {
+// global is the same for all servers. The ASN and router-id are placeholders:
+// the one is a neighbor's own setting, the other is the guard's to write.
+func global() *api.Global {
 	return &api.Global{
-		Asn:        p.LocalASN,
-		RouterId:   p.RouterID.String(),
+		Asn:        64512,
+		RouterId:   loopbackAddress.String(),
 		ListenPort: -1, // 0 would be 179
 		Families:   []uint32{0, 1},
 	}

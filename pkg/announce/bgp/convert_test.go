@@ -18,9 +18,9 @@ import (
 var node = Peer{LocalASN: 64512, PeerASN: 65000, Address: netip.MustParseAddr("192.0.2.1"), Port: 179, RouterID: netip.MustParseAddr("10.0.0.1"), HoldTime: 90 * time.Second}
 
 // tableOf starts a GoBGP server.
-func tableOf(t *testing.T, p Peer) *table {
+func tableOf(t *testing.T) *table {
 	t.Helper()
-	e, err := (&library{log: slog.New(slog.DiscardHandler)}).open(p)
+	e, err := (&library{log: slog.New(slog.DiscardHandler)}).open()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestRoutesSurviveTheLibrary(t *testing.T) {
 		{Prefix: prefix("2001:db8:1::/48"), NextHop: addr("2001:db8::1")},
 		{Prefix: prefix("2001:db8:1::1/128"), NextHop: addr("2001:db8::1"), LocalPref: 7, Communities: []config.Community{1}},
 	}
-	e := tableOf(t, node)
+	e := tableOf(t)
 	for _, r := range routes {
 		if err := e.add(r); err != nil {
 			t.Fatal(err)
@@ -121,14 +121,14 @@ func TestRoutesSurviveTheLibrary(t *testing.T) {
 }
 
 func TestRouteWithoutNextHopIsRefused(t *testing.T) {
-	if err := tableOf(t, node).add(Route{Prefix: prefix("192.0.2.1/32")}); err == nil {
+	if err := tableOf(t).add(Route{Prefix: prefix("192.0.2.1/32")}); err == nil {
 		t.Error("accepted")
 	}
 }
 
 func TestStoppedServersAreUsedAgain(t *testing.T) {
 	l := &library{log: slog.New(slog.DiscardHandler)}
-	first, err := l.open(node)
+	first, err := l.open()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,9 +136,7 @@ func TestStoppedServersAreUsedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.close()
-	other := node
-	other.LocalASN, other.RouterID = 64513, addr("10.0.0.2")
-	second, err := l.open(other)
+	second, err := l.open()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,8 +148,8 @@ func TestStoppedServersAreUsedAgain(t *testing.T) {
 		t.Errorf("it has routes of its former peer: %v", routes)
 	}
 	g, err := second.(*table).server.GetBgp(t.Context(), &api.GetBgpRequest{})
-	if err != nil || g.Global.Asn != 64513 || g.Global.RouterId != "10.0.0.2" || g.Global.ListenPort != -1 {
-		t.Errorf("%v, %v", g, err)
+	if err != nil || g.Global.ListenPort != -1 {
+		t.Errorf("it listens: %v, %v", g, err)
 	}
 }
 

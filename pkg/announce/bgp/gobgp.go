@@ -17,51 +17,57 @@ type library struct {
 	log *slog.Logger
 
 	mu   sync.Mutex
-	idle []*server.BgpServer // stopped: their goroutine never ends, so they are used again
+	idle []*server.BgpServer // started, empty
 }
 
 var _ engines = (*library)(nil)
 
-// open returns an empty table for a peer. Every peer has a server of its own,
-// so that "which router gets which route" is the content of a table.
-func (l *library) open(p Peer) (engine, error) {
+// batch is how many servers are started together. Starting one writes to
+// variables of GoBGP's packages that all others read, always the same values:
+// so it is done once, before any of them works, for more peers than most nodes
+// have.
+const batch = 32
+
+// open returns an empty table. Every peer has a server of its own, so that
+// "which router gets which route" is the content of a table. A server can't be
+// freed, its goroutine never ends: so they are used again. They need not know
+// whose they are, since the guard writes the OPENs.
+func (l *library) open() (engine, error) {
 	l.mu.Lock()
-	defer l.mu.Unlock() // StartBgp writes to variables of GoBGP's packages
-	var s *server.BgpServer
-	if n := len(l.idle); n > 0 {
-		s, l.idle = l.idle[n-1], l.idle[:n-1]
-	} else {
-		s = server.NewBgpServer(server.LoggerOption(gobgpLogger{l.log}))
-		go s.Serve()
+	defer l.mu.Unlock()
+	for len(l.idle) == 0 {
+		for range batch {
+			s, err := newServer(l.log)
+			if err != nil {
+				return nil, fmt.Errorf("starting GoBGP: %w", err)
+			}
+			l.idle = append(l.idle, s)
+		}
 	}
-	t := &table{library: l, server: s}
-	if err := t.start(p); err != nil {
-		l.idle = append(l.idle, s)
-		return nil, fmt.Errorf("starting GoBGP: %w", err)
-	}
+	last := len(l.idle) - 1
+	t := &table{library: l, server: l.idle[last]}
+	l.idle = l.idle[:last]
 	return t, nil
 }
 
-// table is one of GoBGP's servers, started.
+func newServer(log *slog.Logger) (*server.BgpServer, error) {
+	ctx := context.Background() // these calls ignore it
+	s := server.NewBgpServer(server.LoggerOption(gobgpLogger{log}))
+	go s.Serve()
+	if err := s.StartBgp(ctx, &api.StartBgpRequest{Global: global()}); err != nil {
+		return nil, err
+	}
+	policy, assignment := importPolicy()
+	if err := s.AddPolicy(ctx, &api.AddPolicyRequest{Policy: policy}); err != nil {
+		return nil, err
+	}
+	return s, s.SetPolicyAssignment(ctx, &api.SetPolicyAssignmentRequest{Assignment: assignment})
+}
+
+// table is one of GoBGP's servers.
 type table struct {
 	library *library
 	server  *server.BgpServer
-}
-
-func (t *table) start(p Peer) error {
-	ctx := context.Background() // these calls ignore it
-	if err := t.server.StartBgp(ctx, &api.StartBgpRequest{Global: global(p)}); err != nil {
-		return err
-	}
-	policy, assignment := importPolicy()
-	err := t.server.AddPolicy(ctx, &api.AddPolicyRequest{Policy: policy})
-	if err == nil {
-		err = t.server.SetPolicyAssignment(ctx, &api.SetPolicyAssignmentRequest{Assignment: assignment})
-	}
-	if err != nil {
-		t.server.Stop()
-	}
-	return err
 }
 
 func (t *table) add(r Route) error {
@@ -103,12 +109,12 @@ func (t *table) disconnect() error {
 	return nil
 }
 
+// close gives the server back, empty. Sessions have been disconnected.
 func (t *table) close() {
-	// Without its paths a stopped server costs a few kilobytes.
 	if err := t.server.DeletePath(context.Background(), &api.DeletePathRequest{}); err != nil {
-		t.library.log.Warn("emptying a BGP table", "err", err)
+		t.library.log.Error("emptying a BGP table", "err", err)
+		return // better to lose it than to hand its routes to another peer
 	}
-	t.server.Stop()
 	t.library.mu.Lock()
 	defer t.library.mu.Unlock()
 	t.library.idle = append(t.library.idle, t.server)

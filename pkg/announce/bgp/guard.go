@@ -269,8 +269,8 @@ func (g *guard) writeTimeout() time.Duration {
 	return writeTimeout
 }
 
-// ownOpen rewrites the library's OPEN. A hold time of 0, which the library
-// can't express, is put in. The restart flags say what is true of this node
+// ownOpen rewrites the library's OPEN: the router-id is the peer's, and a hold
+// time of 0, which the library can't express, is put in. The restart flags say what is true of this node
 // at the start of each session: the session is new, and the kernel has gone on
 // forwarding (the library would first wait for the router's End-of-RIB).
 func (g *guard) ownOpen(body []byte) ([]byte, error) {
@@ -278,6 +278,7 @@ func (g *guard) ownOpen(body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.routerID = g.peer.RouterID.As4()
 	if g.peer.HoldTime == 0 {
 		o.holdTime = 0
 	}

@@ -99,7 +99,7 @@ func (s *scene) greet() {
 
 func TestGuardBringsSessionUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newScene(t, Peer{HoldTime: 90 * time.Second, RestartTime: 120 * time.Second})
+		s := newScene(t, with(func(p *Peer) { p.HoldTime, p.RestartTime = 90*time.Second, 120*time.Second }))
 		s.library.send(libraryOpen())
 		o, err := decodeOpen(messageBody(s.router.expect(typeOpen)))
 		if err != nil {
@@ -189,7 +189,7 @@ func TestGuardEndings(t *testing.T) {
 			cause: Notified, text: "compare my-asn",
 		},
 		"library refuses the ASN": {
-			peer: Peer{HoldTime: 9 * time.Second, PeerASN: 65001},
+			peer: with(func(p *Peer) { p.PeerASN = 65001 }),
 			play: func(_ *testing.T, s *scene) {
 				s.library.send(libraryOpen())
 				s.router.expect(typeOpen)
@@ -209,7 +209,6 @@ func TestGuardEndings(t *testing.T) {
 			cause: HoldTimerExpired, text: "nothing was heard", last: message(typeNotification, 4, 0),
 		},
 		"router stops reading": {
-			peer: Peer{HoldTime: 9 * time.Second},
 			play: func(_ *testing.T, s *scene) {
 				s.greet()
 				s.library.send(message(typeUpdate, 0, 0, 0, 0))
@@ -226,7 +225,7 @@ func TestGuardEndings(t *testing.T) {
 			cause: Removed, text: "gone", last: message(typeNotification, 6, 3),
 		},
 		"removed, RFC 8538": {
-			peer:  Peer{HoldTime: 9 * time.Second, KeepOnNotification: true},
+			peer:  with(func(p *Peer) { p.KeepOnNotification = true }),
 			play:  func(_ *testing.T, s *scene) { s.greet(); s.cancel(&farewell{ending{Removed, "gone"}}) },
 			cause: Removed, text: "gone", last: message(typeNotification, 6, 9, 6, 3),
 		},
@@ -237,6 +236,9 @@ func TestGuardEndings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				if c.peer == (Peer{}) {
+					c.peer = holding
+				}
 				s := newScene(t, c.peer)
 				began := time.Now()
 				c.play(t, s)
@@ -287,7 +289,7 @@ func TestGuardIsSilentAfterHalfAMessage(t *testing.T) {
 }
 
 func TestNoHoldTimeIsWrittenIntoOurOpen(t *testing.T) {
-	g := &guard{peer: Peer{}}
+	g := &guard{peer: with(func(p *Peer) { p.HoldTime = 0 })}
 	msg, err := g.ownOpen(messageBody(libraryOpen()))
 	if err != nil {
 		t.Fatal(err)

@@ -79,6 +79,9 @@ func (in *inbound) takeOpen(body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if in.peer.IBGP() && o.RouterID() == in.peer.RouterID { // the library does not know ours
+		return nil, &protocolError{errOpen, 3, fmt.Sprintf("its BGP identifier %s is this node's router-id", o.RouterID())}
+	}
 	in.step, in.open, in.restart = stepKeepalive, o, o.restart
 	told := *o
 	if in.peer.HoldTime == 0 {

@@ -19,9 +19,16 @@ func newInbound(p Peer) *inbound {
 }
 
 var (
-	holding = Peer{HoldTime: 9 * time.Second}
+	holding = Peer{LocalASN: 64512, PeerASN: 65000, RouterID: addr("10.1.0.1"), HoldTime: 9 * time.Second}
 	t0      = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 )
+
+// with is holding, changed.
+func with(change func(*Peer)) Peer {
+	p := holding
+	change(&p)
+	return p
+}
 
 // routerOpen is an OPEN as FRR sends it, with capabilities that the guard does
 // not know.
@@ -233,7 +240,7 @@ func TestFloodsAreThinned(t *testing.T) {
 }
 
 func TestNoHoldTime(t *testing.T) {
-	in := newInbound(Peer{})
+	in := newInbound(with(func(p *Peer) { p.HoldTime = 0 }))
 	out, err := in.next(routerOpen(), t0)
 	if err != nil {
 		t.Fatal(err)
@@ -337,5 +344,14 @@ func checkShape(t *testing.T, out []byte) {
 		t.Errorf("the library can't decode %x: %v", out, err)
 	} else if err := gobgp.ValidateBGPMessage(m); err != nil {
 		t.Errorf("the library does not accept %x: %v", out, err)
+	}
+}
+
+func TestRouterWithOurOwnIdentifier(t *testing.T) {
+	sibling := with(func(p *Peer) { p.LocalASN, p.RouterID = 65000, addr("10.255.0.1") })
+	_, err := newInbound(sibling).next(routerOpen(), t0)
+	var bad *protocolError
+	if !errors.As(err, &bad) || bad.code != 2 || bad.subcode != 3 {
+		t.Errorf("got %#v, want 2/3", err)
 	}
 }

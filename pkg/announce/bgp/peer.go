@@ -14,7 +14,7 @@ import (
 // engines opens a table of routes and a state machine for each peer. GoBGP
 // implements it.
 type engines interface {
-	open(Peer) (engine, error)
+	open() (engine, error)
 }
 
 // engine is what a peer needs of the BGP library. Routes stay in it whether or
@@ -131,13 +131,10 @@ func (s *session) apply(ctx context.Context, want *Desired) error {
 	s.peer.connectTime.Store(int64(now.ConnectTime))
 	if s.engine != nil && before != now {
 		s.stop(&ending{Reconfigured, "its settings were changed"})
-		if before.LocalASN != now.LocalASN || before.RouterID != now.RouterID {
-			s.close()
-		}
 	}
 	s.settings = now
 	if s.engine == nil {
-		e, err := s.peer.engines.open(now)
+		e, err := s.peer.engines.open()
 		if err != nil {
 			return err
 		}

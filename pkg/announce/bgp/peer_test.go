@@ -46,9 +46,7 @@ func (n *notebook) take() []string {
 	return l
 }
 
-func (n *notebook) open(p Peer) (engine, error) {
-	return n, n.note("open %d %s", p.LocalASN, p.RouterID)
-}
+func (n *notebook) open() (engine, error)       { return n, n.note("open") }
 func (n *notebook) add(r Route) error           { return n.note("add %s", r.Prefix) }
 func (n *notebook) remove(p netip.Prefix) error { return n.note("remove %s", p) }
 func (n *notebook) connect(Peer, uint16) error  { return n.note("connect") }
@@ -94,7 +92,7 @@ func TestOnlyDifferencesAreSent(t *testing.T) {
 				t.Errorf("calls (-want +got): %s", diff)
 			}
 		}
-		apply([]string{"open 64512 10.0.0.1", "add 192.0.2.1/32", "add 192.0.2.2/32"}, node, r4(1), r4(2))
+		apply([]string{"open", "add 192.0.2.1/32", "add 192.0.2.2/32"}, node, r4(1), r4(2))
 		apply(nil, node, r4(1), r4(2))
 		apply(nil, node, r4(2), r4(1))
 		changed := r4(1)
@@ -111,14 +109,14 @@ func TestOnlyDifferencesAreSent(t *testing.T) {
 		apply(nil, moved, aggregate, changed)
 		renumbered := moved
 		renumbered.RouterID = addr("10.0.0.9")
-		apply([]string{"close", "open 64512 10.0.0.9", "add 192.0.2.0/24", "add 192.0.2.1/32"}, renumbered, aggregate, changed)
+		apply(nil, renumbered, aggregate, changed)
 
 		s.Apply(nil)
 		settle(t, s)
 		if diff := cmp.Diff([]string{"close"}, n.take()); diff != "" {
 			t.Error(diff)
 		}
-		apply([]string{"open 64512 10.0.0.1", "add 192.0.2.1/32"}, node, r4(1))
+		apply([]string{"open", "add 192.0.2.1/32"}, node, r4(1))
 	})
 }
 
@@ -129,7 +127,7 @@ func TestFailedRouteIsTriedAgain(t *testing.T) {
 		s.Apply(map[string]Desired{"a": {Peer: node, Routes: []Route{r4(1), r4(2)}}})
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if diff := cmp.Diff([]string{"open 64512 10.0.0.1", "add 192.0.2.1/32", "add 192.0.2.2/32"}, n.take()); diff != "" {
+		if diff := cmp.Diff([]string{"open", "add 192.0.2.1/32", "add 192.0.2.2/32"}, n.take()); diff != "" {
 			t.Error(diff)
 		}
 		n.mu.Lock()
@@ -211,7 +209,7 @@ func TestBadSettingsAreReported(t *testing.T) {
 		s.Apply(map[string]Desired{"a": {Peer: node}, "b": {Peer: node}})
 		settle(t, s)
 		synctest.Wait()
-		if st := s.Statuses(); st[0].State != Connecting || !slices.Equal(n.take(), []string{"open 64512 10.0.0.1"}) {
+		if st := s.Statuses(); st[0].State != Connecting || !slices.Equal(n.take(), []string{"open"}) {
 			t.Errorf("%+v", st)
 		}
 	})

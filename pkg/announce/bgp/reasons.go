@@ -23,8 +23,6 @@ func (g *guard) libraryEnded(err error) *ending {
 		return &ending{HoldTimerExpired, "hold timer expired: nothing was heard from the router"}
 	case n.code == errOpen && n.subcode == 2 && g.in.open != nil:
 		return &ending{OpenRefused, fmt.Sprintf("the router says that its ASN is %d, peer-asn says %d", g.in.open.ASN(), g.peer.PeerASN)}
-	case n.code == errOpen && n.subcode == 3 && g.in.open != nil:
-		return &ending{OpenRefused, fmt.Sprintf("the router's BGP identifier %s is not valid here: it is this node's own, or zero", g.in.open.RouterID())}
 	case n.code == errOpen:
 		return &ending{OpenRefused, "the router's OPEN was refused: " + n.String()}
 	}
