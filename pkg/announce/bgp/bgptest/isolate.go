@@ -82,7 +82,7 @@ func prepare(t *testing.T) {
 		}
 		must(t, dir, unix.Mount("tmpfs", dir, "tmpfs", 0, ""))
 	}
-	command(t, "ip", "link", "set", "dev", "lo", "up")
+	Command(t, "ip", "link", "set", "dev", "lo", "up")
 }
 
 func must(t *testing.T, what string, err error) {
@@ -92,8 +92,8 @@ func must(t *testing.T, what string, err error) {
 	}
 }
 
-// command runs a program and returns its output.
-func command(t *testing.T, name string, args ...string) string {
+// Command runs a program in the test's namespaces and returns its output.
+func Command(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {

@@ -35,16 +35,16 @@ type Link struct{ Node, Router []string }
 func NewRouter(t *testing.T, name string, l Link) *Router {
 	t.Helper()
 	r := &Router{Name: name, t: t, dir: t.TempDir()}
-	command(t, "ip", "netns", "add", name)
+	Command(t, "ip", "netns", "add", name)
 	r.IP("link", "set", "dev", "lo", "up")
 	r.Exec("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1",
 		"net.ipv4.fib_multipath_hash_policy=1", "net.ipv6.fib_multipath_hash_policy=1")
 	near := "to-" + name
-	command(t, "ip", "link", "add", "dev", near, "type", "veth", "peer", "name", "node", "netns", name)
+	Command(t, "ip", "link", "add", "dev", near, "type", "veth", "peer", "name", "node", "netns", name)
 	for _, a := range l.Node {
-		command(t, "ip", "address", "add", a, "dev", near, "nodad")
+		Command(t, "ip", "address", "add", a, "dev", near, "nodad")
 	}
-	command(t, "ip", "link", "set", "dev", near, "up")
+	Command(t, "ip", "link", "set", "dev", near, "up")
 	for _, a := range l.Router {
 		r.IP("address", "add", a, "dev", "node", "nodad")
 	}
@@ -55,13 +55,13 @@ func NewRouter(t *testing.T, name string, l Link) *Router {
 // IP runs ip in the router's namespace.
 func (r *Router) IP(args ...string) string {
 	r.t.Helper()
-	return command(r.t, "ip", append([]string{"-n", r.Name}, args...)...)
+	return Command(r.t, "ip", append([]string{"-n", r.Name}, args...)...)
 }
 
 // Exec runs a program in the router's namespace.
 func (r *Router) Exec(args ...string) string {
 	r.t.Helper()
-	return command(r.t, "ip", append([]string{"netns", "exec", r.Name}, args...)...)
+	return Command(r.t, "ip", append([]string{"netns", "exec", r.Name}, args...)...)
 }
 
 // StartFRR starts zebra, bgpd and bfdd with one configuration file.
@@ -143,7 +143,7 @@ func (r *Router) KillFRR(daemon, signal string) {
 	r.t.Helper()
 	pid, err := os.ReadFile("/run/frr/" + r.Name + "/" + daemon + ".pid")
 	r.check(err)
-	command(r.t, "kill", "-s", signal, strings.TrimSpace(string(pid)))
+	Command(r.t, "kill", "-s", signal, strings.TrimSpace(string(pid)))
 }
 
 // StartBIRD starts BIRD with a configuration.
@@ -159,7 +159,7 @@ func (r *Router) birdSocket() string { return filepath.Join(r.dir, "bird.ctl") }
 // Birdc runs a command of BIRD's shell.
 func (r *Router) Birdc(args ...string) string {
 	r.t.Helper()
-	return command(r.t, "birdc", append([]string{"-s", r.birdSocket()}, args...)...)
+	return Command(r.t, "birdc", append([]string{"-s", r.birdSocket()}, args...)...)
 }
 
 // Logs returns what the daemons have written, for a failed test.
