@@ -11,10 +11,6 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// placeholderHoldTime stands for "no hold time", which the library reads as
-// its default. The guard puts the zero into both OPENs.
-const placeholderHoldTime = 90 * time.Second
-
 // refuseLearned is the import policy of every server: what is added here is
 // accepted, what a router says is not. A plain "reject" would refuse our own
 // routes, too, and say nothing.

@@ -26,8 +26,7 @@ const (
 // dialRouter connects to a peer's router. The error is an *ending.
 func dialRouter(ctx context.Context, p Peer) (net.Conn, error) {
 	d := net.Dialer{
-		Timeout:   dialTimeout,
-		KeepAlive: -1, // BGP has its own
+		Timeout: dialTimeout, // TCP keepalives stay on: with a hold time of 0 they are all there is
 		Control: func(_, _ string, c syscall.RawConn) error {
 			var err error
 			if outer := c.Control(func(fd uintptr) { err = setOptions(int(fd), p) }); outer != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,10 @@ const (
 
 	refreshBurst    = 10
 	refreshInterval = 10 * time.Second
+
+	// placeholderHoldTime is what the library believes in where there is none:
+	// it reads 0 as its default, and can't send if the router says 0.
+	placeholderHoldTime = 90 * time.Second
 
 	// keepaliveSpacing bounds how often "the router is alive" is told: often
 	// enough for the shortest hold time, three seconds.
@@ -58,6 +63,8 @@ type guard struct {
 	sent     atomic.Pointer[notification] // the NOTIFICATION that the router got from here
 	torn     atomic.Bool                  // the router was left with part of a message
 	stopping atomic.Bool
+	quiet    atomic.Bool // no KEEPALIVEs go to the router but the first
+	pulsing  sync.WaitGroup
 }
 
 // ending is why a session, or an attempt at one, is over.
@@ -142,6 +149,7 @@ func (g *guard) halt(sending, receiving <-chan error) {
 		g.router.SetReadDeadline(time.Now())
 		<-receiving
 	}
+	g.pulsing.Wait()
 }
 
 // leave ends a session from this side: with a Cease for a farewell, and
@@ -201,6 +209,9 @@ func (g *guard) send() error {
 		msg, err := readMessage(r)
 		if err != nil {
 			return err
+		}
+		if messageType(msg) == typeKeepalive && g.quiet.Load() && g.greeted.Load() {
+			continue
 		}
 		if msg, err = g.outgoing(msg); err != nil {
 			return err
@@ -270,7 +281,7 @@ func (g *guard) writeTimeout() time.Duration {
 }
 
 // ownOpen rewrites the library's OPEN: the router-id is the peer's, and a hold
-// time of 0, which the library can't express, is put in. The restart flags say what is true of this node
+// time of 0 is put in. The restart flags say what is true of this node
 // at the start of each session: the session is new, and the kernel has gone on
 // forwarding (the library would first wait for the router's End-of-RIB).
 func (g *guard) ownOpen(body []byte) ([]byte, error) {
@@ -312,17 +323,25 @@ func (g *guard) receive(ctx context.Context) error {
 			g.traffic.discarded.Add(1)
 			continue
 		}
-		g.library.SetWriteDeadline(time.Now().Add(openTimeout))
-		if _, err := g.library.Write(out); err != nil {
-			return &libraryError{err}
+		if err := g.tell(out); err != nil {
+			return err
 		}
 		if g.in.farewell != nil {
 			return g.in.farewell
 		}
 		if before != g.in.step {
-			g.advance()
+			g.advance(ctx)
 		}
 	}
+}
+
+// tell writes one message to the library. Two goroutines may do so at a time.
+func (g *guard) tell(msg []byte) error {
+	g.library.SetWriteDeadline(time.Now().Add(openTimeout))
+	if _, err := g.library.Write(msg); err != nil {
+		return &libraryError{err}
+	}
+	return nil
 }
 
 // libraryError is a failed write to the library, which closes a connection
@@ -332,16 +351,37 @@ type libraryError struct{ err error }
 func (e *libraryError) Error() string { return e.err.Error() }
 
 // advance follows the session from OPEN to KEEPALIVE to established.
-func (g *guard) advance() {
+func (g *guard) advance(ctx context.Context) {
 	switch g.in.step {
 	case stepKeepalive:
 		g.router.SetReadDeadline(time.Now().Add(openTimeout))
+		g.quiet.Store(g.in.noHoldTime())
 		if g.opened != nil {
 			g.opened(g.in.open)
 		}
 	case stepUp:
 		g.router.SetReadDeadline(time.Time{})
 		g.greet(&g.answered)
+		if g.in.noHoldTime() {
+			g.pulsing.Go(func() { g.pulse(ctx) })
+		}
+	}
+}
+
+// pulse tells the library that the router is alive, which does not say so
+// itself without a hold time.
+func (g *guard) pulse(ctx context.Context) {
+	t := time.NewTicker(placeholderHoldTime / 3)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			if g.tell(message(typeKeepalive)) != nil {
+				return // send and receive notice as well
+			}
+		}
 	}
 }
 

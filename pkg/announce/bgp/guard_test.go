@@ -359,3 +359,29 @@ func waitForConnection(t *testing.T, port uint16) {
 }
 
 func hexPort(port uint16) string { return fmt.Sprintf("%04x", port) }
+
+// Without a hold time no KEEPALIVE but the first goes over the wire, and the
+// library, which could not do without, gets those that it needs.
+func TestNoHoldTimeKeepsTheLibraryAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, with(func(p *Peer) { p.HoldTime = 0 }))
+		s.greet()
+		go func() {
+			for range 10 {
+				time.Sleep(30 * time.Second)
+				s.library.Write(message(typeKeepalive))
+			}
+		}()
+		for range 10 {
+			s.library.expect(typeKeepalive)
+		}
+		update := message(typeUpdate, 0, 0, 0, 0)
+		s.library.send(update)
+		if got := s.router.expect(typeUpdate); !bytes.Equal(got, update) {
+			t.Errorf("got %x", got)
+		}
+		s.cancel(nil)
+		<-s.end
+		s.library.Close()
+	})
+}

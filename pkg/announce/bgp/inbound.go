@@ -84,10 +84,17 @@ func (in *inbound) takeOpen(body []byte) ([]byte, error) {
 	}
 	in.step, in.open, in.restart = stepKeepalive, o, o.restart
 	told := *o
-	if in.peer.HoldTime == 0 {
-		told.holdTime = 0 // both sides then send none (RFC 4271, section 4.2)
+	if in.noHoldTime() {
+		told.holdTime = uint16(placeholderHoldTime / time.Second)
 	}
 	return told.encode(), nil
+}
+
+// noHoldTime reports whether one of the two sides has asked for none: then
+// neither sends KEEPALIVEs (RFC 4271, section 4.2). The library can't do
+// without, so that the guard keeps both ends content.
+func (in *inbound) noHoldTime() bool {
+	return in.peer.HoldTime == 0 || in.open != nil && in.open.holdTime == 0
 }
 
 func (in *inbound) takeKeepalive(now time.Time) ([]byte, error) {

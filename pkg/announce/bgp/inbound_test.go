@@ -239,15 +239,28 @@ func TestFloodsAreThinned(t *testing.T) {
 	}
 }
 
+// The library must never hear of a hold time of 0, whoever asks for it.
 func TestNoHoldTime(t *testing.T) {
-	in := newInbound(with(func(p *Peer) { p.HoldTime = 0 }))
-	out, err := in.next(routerOpen(), t0)
-	if err != nil {
-		t.Fatal(err)
+	none := routerOpen()
+	copy(none[headerLen+3:], []byte{0, 0})
+	for name, c := range map[string]struct {
+		peer Peer
+		open []byte
+	}{
+		"ours":   {with(func(p *Peer) { p.HoldTime = 0 }), routerOpen()},
+		"theirs": {holding, none},
+	} {
+		in := newInbound(c.peer)
+		out, err := in.next(c.open, t0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o, err := decodeOpen(messageBody(out)); err != nil || o.holdTime != 90 || !in.noHoldTime() {
+			t.Errorf("%s: the library is told %+v, %v", name, o, err)
+		}
 	}
-	o, err := decodeOpen(messageBody(out))
-	if err != nil || o.holdTime != 0 || in.open.holdTime != 9 {
-		t.Errorf("hold time %d told, %d kept, %v", o.holdTime, in.open.holdTime, err)
+	if in := newInbound(holding); in.noHoldTime() {
+		t.Error("none although both have one")
 	}
 }
 
