@@ -12,7 +12,7 @@ import (
 )
 
 // Daemon is a program that runs on a host until it is stopped or the lab is
-// taken down.
+// taken down. A host's faults, if that is a node, don't touch it.
 type Daemon struct {
 	lab   *Lab
 	name  string

@@ -57,7 +57,8 @@ const (
 	External        CloudProvider = "external"
 )
 
-// Lab is a running cluster. Its methods may be used by several goroutines.
+// Lab is a running cluster. Its methods may be used by several goroutines, but
+// hosts may be added only while no other method runs.
 type Lab struct {
 	state    *rig.State
 	progress *progress

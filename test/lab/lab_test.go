@@ -376,6 +376,11 @@ func testFreeze(t *testing.T, l *lab.Lab) {
 	if got, err := l.WhoHas(t.Context(), lab.Client, netip.MustParseAddr("192.168.31.12")); err != nil || len(got) != 1 {
 		t.Errorf("ARP of a frozen node: %v, %v", got, err)
 	}
+	for _, run := range []func(context.Context, string, ...string) (string, error){l.Exec, l.NodeExec} {
+		if out, err := run(t.Context(), "n2", "ip", "-br", "link", "show", "eth0"); err != nil || !strings.Contains(out, "UP") {
+			t.Errorf("a look at a frozen node: %q, %v", out, err)
+		}
+	}
 	if err := l.WaitNodeNotReady(t.Context(), "n2"); err != nil {
 		t.Error(err)
 	}
@@ -448,6 +453,10 @@ func TestTwoLabsSideBySide(t *testing.T) {
 			waitAnswer(t, l, lab.Client, "http://192.168.31.11:30080/")
 			if _, err := lab.Up(t.Context(), lab.Options{Name: l.Name(), Nodes: 1}); err == nil || !strings.Contains(err.Error(), "lab down") {
 				t.Errorf("a second lab of the same name: %v, want an error that says what to do", err)
+			}
+			// Down must end what is frozen as well.
+			if err := errors.Join(l.Freeze(t.Context(), "n1"), l.FreezeEtcd(t.Context())); err != nil {
+				t.Error(err)
 			}
 		})
 	}

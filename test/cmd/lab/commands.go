@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -258,59 +257,4 @@ func thaw(l *lab.Lab, _ context.Context, what string) error {
 		return l.ThawEtcd()
 	}
 	return l.Thaw(what)
-}
-
-func (a *app) kubectl(ctx context.Context, args []string) error {
-	l, err := a.open()
-	if err != nil {
-		return err
-	}
-	cmd, err := l.Command(ctx, lab.ControlPlane, l.KubectlCommand(args...)...)
-	if err != nil {
-		return err
-	}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, a.stdout, a.stderr
-	return cmd.Run()
-}
-
-func (a *app) exec(ctx context.Context, args []string) error {
-	args, err := a.hostAndCommand("exec", args)
-	if err != nil {
-		return err
-	}
-	l, err := a.open()
-	if err != nil {
-		return err
-	}
-	cmd, err := l.Command(ctx, args[0], args[1:]...)
-	if err != nil {
-		return err
-	}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, a.stdout, a.stderr
-	return cmd.Run()
-}
-
-func (a *app) nodeExec(ctx context.Context, args []string) error {
-	args, err := a.hostAndCommand("node-exec", args)
-	if err != nil {
-		return err
-	}
-	l, err := a.open()
-	if err != nil {
-		return err
-	}
-	cmd, err := l.NodeCommand(ctx, args[0], args[1:]...)
-	if err != nil {
-		return err
-	}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, a.stdout, a.stderr
-	return cmd.Run()
-}
-
-func (a *app) hostAndCommand(command string, args []string) ([]string, error) {
-	args, err := a.parse(command, args, nil)
-	if err == nil && len(args) < 2 {
-		err = fmt.Errorf("usage: lab [--name NAME] %s HOST COMMAND…", command)
-	}
-	return args, err
 }

@@ -24,7 +24,8 @@ func (s *State) Helper() string { return Dir(s.Name, "labhelper") }
 func (s *State) Log(program string) string { return Dir(s.Name, "log", program+".log") }
 
 // Command returns a command that runs a program in a host's network namespace.
-// What it starts dies with the lab, and with its node.
+// What it starts dies with the lab. It looks on from outside: a node that is
+// frozen or switched off does not take it along.
 func (s *State) Command(ctx context.Context, host string, argv ...string) (*exec.Cmd, error) {
 	if len(argv) == 0 {
 		return nil, errors.New("no command to run")
@@ -32,9 +33,8 @@ func (s *State) Command(ctx context.Context, host string, argv ...string) (*exec
 	if _, err := s.Host(host); err != nil {
 		return nil, err
 	}
-	unit := s.UnitGroup(host).Tracking()
-	group := unit.Child("exec")
-	if err := errors.Join(unit.Create(), group.Create()); err != nil {
+	group := s.UnitGroup("outside.commands").Tracking()
+	if err := group.Create(); err != nil {
 		return nil, err
 	}
 	return s.command(ctx, host, group, argv), nil
@@ -59,14 +59,18 @@ func (s *State) Start(p Process) error {
 }
 
 // StartIn starts a program on a host, in a cgroup of its own, which it returns.
+// It is outside of the host as Command's are.
 func (s *State) StartIn(host, name string, argv []string) (cgroup.Group, error) {
-	unit := s.UnitGroup(host).Tracking()
-	group := unit.Child(name)
-	if err := errors.Join(unit.Create(), group.Create()); err != nil {
+	group := s.UnitGroup("outside." + host + "." + name).Tracking()
+	if err := group.Create(); err != nil {
 		return nil, err
 	}
-	if pids, err := group.Pids(); err != nil || len(pids) > 0 {
-		return nil, errors.Join(err, fmt.Errorf("%s runs on %s already", name, host))
+	pids, err := group.Pids()
+	if err != nil {
+		return nil, err
+	}
+	if len(pids) > 0 {
+		return nil, fmt.Errorf("%s runs on %s already", name, host)
 	}
 	return group, s.startDetached(s.command(context.Background(), host, group, argv), host+"-"+name)
 }

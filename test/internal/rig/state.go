@@ -224,7 +224,8 @@ func (s *State) Namespace(host string) string {
 	return "herald-" + s.Name + "." + host
 }
 
-// UnitGroup is the cgroup of a node or of a process of the control plane.
+// UnitGroup is the cgroup of a node, of a program of the control plane, or, with
+// a dot in its name, of what is run on a host from outside.
 func (s *State) UnitGroup(name string) cgroup.Group {
 	return s.Group.Child(name)
 }
