@@ -99,3 +99,10 @@ func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 func addr(s string) netip.Addr     { return netip.MustParseAddr(s) }
 
 func containsWord(s, word string) bool { return strings.Contains(s, "via "+word) }
+
+// told shows the history of statuses to f.
+func (r *running) told(f func([]Status)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f(r.history)
+}
