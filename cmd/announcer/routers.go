@@ -118,8 +118,7 @@ func (r *routers) Sessions() []agent.Session {
 }
 
 // pathChanged ends a session whose path has broken, and has one tried at once
-// whose path works. A router that ends BFD by intent says nothing of the path
-// (RFC 5882, section 3.2).
+// whose path works.
 func (r *routers) pathChanged(s bfd.Status) {
 	was := r.paths[s.Key]
 	r.paths[s.Key] = s
@@ -128,7 +127,7 @@ func (r *routers) pathChanged(s bfd.Status) {
 		return
 	case s.State == bfd.Up:
 		r.speaker.Retry(s.Key)
-	case s.Flaps > was.Flaps && s.RemoteState != bfd.AdminDown:
+	case s.Lost() && s.Flaps > was.Flaps:
 		r.speaker.Reset(s.Key, "BFD: "+s.Reason)
 	}
 	r.changed()

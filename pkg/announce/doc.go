@@ -31,6 +31,10 @@
 // address from being reached. An address on which no Service has a ready
 // endpoint is announced by nobody.
 //
+// An address of a BGP pool has no owner: each node that is eligible, but for the
+// rules about links and owners, tells each of its peers (Routes). What a node does
+// on its way out is told there; the clock is the caller's.
+//
 // # Decisions
 //
 // The owner is the eligible node with the highest score for the address

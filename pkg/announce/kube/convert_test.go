@@ -173,6 +173,14 @@ func TestConvertNode(t *testing.T) {
 	if got, _ := convertNode(n); got.NetworkUnavailable {
 		t.Error("a network of which nothing is known was taken for unavailable")
 	}
+	n.Spec.Unschedulable = false
+	if got, _ := convertNode(n); got.Unschedulable {
+		t.Error("a node that is not ready was taken for one that shuts down")
+	}
+	n.Status.Conditions[0].Message = "[container runtime is down, node is shutting down]"
+	if got, _ := convertNode(n); !got.Unschedulable {
+		t.Error("a node that shuts down goes on as if nothing were")
+	}
 }
 
 func TestAnnouncers(t *testing.T) {

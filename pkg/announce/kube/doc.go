@@ -5,7 +5,9 @@
 //	                                 │                                             │
 //	state file of the last run ──────┴──── until the first sync, if it takes long ─┘
 //
-//	Recorder ─► Events on Services
+//	Secrets that it names            ┄┄► the passwords in it
+//
+//	Recorder ─► Events on Services and Nodes
 //
 // # Decisions
 //
@@ -25,8 +27,17 @@
 // judged here; that an address is in a pool is for package announce, which is
 // asked each time.
 //
+// Passwords of BGP peers come from the Secrets that the accepted configuration
+// names, by one watch for each name: what is not named is never read, although
+// RBAC, which can't know the names, allows Herald's whole namespace. A Secret that
+// is deleted or broken leaves the password it had in use while this process
+// lives: an edit must not end a session that works.
+//
 // The API server being away changes nothing: tables keep what was seen last.
 // For a restart during an outage, the last Cluster is kept in a file on the
 // node. It is used only if the API server has not answered for some seconds,
-// and only by the pod that wrote it, since it lives in the pod's emptyDir.
+// and only by the pod that wrote it, since it lives in the pod's emptyDir. The
+// passwords are in it, as they are in the document that it holds anyway: without
+// them a session would be lost to a restart during an outage. So the file is its
+// owner's alone, and the emptyDir in memory.
 package kube

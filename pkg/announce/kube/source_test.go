@@ -77,9 +77,11 @@ func (k *kind) setAway(away bool) {
 // server is a fake API server, and what a Source made of it.
 type server struct {
 	services, slices, nodes, config, pods *kind
+	secrets                               map[string]*kind
 
-	mu        sync.Mutex // guards delivered
+	mu        sync.Mutex // guards the fields below
 	delivered []*announce.Cluster
+	asked     []string // names of Secrets
 }
 
 func listMeta() metav1.ListMeta { return metav1.ListMeta{ResourceVersion: "1"} }
@@ -103,10 +105,17 @@ func (s *server) all() []*kind {
 	return []*kind{s.services, s.slices, s.nodes, s.config, s.pods}
 }
 
+func (s *server) secret(name string) cache.ListerWatcher {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = append(s.asked, name)
+	return s.secrets[name]
+}
+
 // start runs a Source until the test ends.
 func (s *server) start(t *testing.T, state *State) (stop func()) {
 	source := NewSource(slog.New(slog.DiscardHandler), Feeds{
-		Services: s.services, EndpointSlices: s.slices, Nodes: s.nodes, Config: s.config, Pods: s.pods,
+		Services: s.services, EndpointSlices: s.slices, Nodes: s.nodes, Config: s.config, Pods: s.pods, Secret: s.secret,
 	}, state, func(c *announce.Cluster) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
