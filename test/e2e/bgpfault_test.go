@@ -64,6 +64,7 @@ func TestBGPPowerLossWithBFD(t *testing.T) {
 	})
 	r.inKernel(t, lab.Router, a, "n1", "n2")
 	took := time.Since(began)
+	time.Sleep(time.Second) // connections to the node have theirs to fail
 	report, err := stop()
 	r.must(t, err)
 	t.Logf("after power was cut, the router's kernel had no route by the node within %v; its client saw %v", took, report)
@@ -82,43 +83,66 @@ func TestBGPDrainWithoutFailedConnections(t *testing.T) {
 	a := r.address(t, ns, "web")
 	r.inKernel(t, lab.Router, a, all...)
 	r.reach(t, a)
-	began := time.Now()
-	_, stop, err := r.Probe(far, probe.Options{Target: netip.AddrPortFrom(a, 80)})
-	r.must(t, err)
-	for range 3 {
-		_, err := r.Kubectl(t.Context(), "cordon", "n3")
-		r.must(t, err)
-		eventually(t, soon, "the routers are told that n3 goes", func() error {
-			for _, paths := range []func(string) ([]path, error){r.frrPaths, r.birdPaths} {
-				got, err := paths(single(a))
-				if err != nil {
-					return err
-				}
-				i := slices.IndexFunc(got, func(p path) bool { return p.via == "n3" })
-				if i < 0 || !strings.Contains(got[i].communities, "graceful-shutdown") && !strings.Contains(got[i].communities, "(65535,0)") && !strings.Contains(got[i].communities, "gracefulShutdown") || got[i].localPref != 0 {
-					return fmt.Errorf("paths are %+v", got)
-				}
-			}
-			return nil
-		})
-		r.leads(t, r.frrPaths, single(a), "n1", "n2")
-		r.leads(t, r.birdPaths, single(a), "n1", "n2")
-		_, err = r.Kubectl(t.Context(), "uncordon", "n3")
-		r.must(t, err)
-		r.inKernel(t, lab.Router, a, all...)
-	}
-	report, err := stop()
-	r.must(t, err)
-	t.Log(report)
-	if len(report.Failures) > 0 {
-		t.Errorf("connections failed: %s", failed(report, began))
-	}
+	r.unnoticed(t, a, func() {
+		for range 5 {
+			r.drainAndReturn(t, a)
+		}
+	})
 
 	r.patchNode(t, "n1", `{"spec":{"unschedulable":true}}`, `{"spec":{"unschedulable":null}}`)
 	r.patchNode(t, "n2", `{"spec":{"unschedulable":true}}`, `{"spec":{"unschedulable":null}}`)
 	r.leads(t, r.frrPaths, single(a), "n3")
 	r.patchNode(t, "n3", `{"spec":{"unschedulable":true}}`, `{"spec":{"unschedulable":null}}`)
 	r.inKernel(t, lab.Router, a, all...) // all go: so none does
+}
+
+// drainAndReturn cordons n3 until its routes have gone, and uncordons it.
+func (r *routed) drainAndReturn(t *testing.T, a netip.Addr) {
+	t.Helper()
+	_, err := r.Kubectl(t.Context(), "cordon", "n3")
+	r.must(t, err)
+	eventually(t, soon, "the routers are told that n3 goes", func() error {
+		for name, paths := range map[string]func(string) ([]path, error){"graceful": r.frrPaths, "(65535,0)": r.birdPaths} {
+			got, err := paths(single(a))
+			if err != nil {
+				return err
+			}
+			i := slices.IndexFunc(got, func(p path) bool { return p.via == "n3" })
+			if i < 0 || !strings.Contains(got[i].communities, name) || got[i].localPref != 0 {
+				return fmt.Errorf("paths are %+v", got)
+			}
+		}
+		return nil
+	})
+	r.leads(t, r.frrPaths, single(a), "n1", "n2")
+	r.leads(t, r.birdPaths, single(a), "n1", "n2")
+	_, err = r.Kubectl(t.Context(), "uncordon", "n3")
+	r.must(t, err)
+	r.inKernel(t, lab.Router, a, all...)
+}
+
+// unnoticed does something while a client behind FRR opens 100 connections a
+// second, none of which may fail. A busy machine loses one now and then all by
+// itself, so that there is another chance: what breaks connections does so again.
+func (r *routed) unnoticed(t *testing.T, a netip.Addr, do func()) {
+	t.Helper()
+	const chances = 3
+	for i := range chances {
+		began := time.Now()
+		_, stop, err := r.Probe(far, probe.Options{Target: netip.AddrPortFrom(a, 80)})
+		r.must(t, err)
+		do()
+		time.Sleep(time.Second) // the last ones have theirs to fail
+		report, err := stop()
+		r.must(t, err)
+		t.Log(failed(report, began))
+		if len(report.Failures) == 0 {
+			return
+		}
+		if i == chances-1 {
+			t.Error("connections fail each time")
+		}
+	}
 }
 
 // A rolling restart goes unnoticed where routers keep routes meanwhile: no route
@@ -134,19 +158,12 @@ func TestBGPRollingRestart(t *testing.T) {
 	r.reach(t, a)
 	ways := r.watchKernel(t, lab.Router, a)
 	conn := r.hold(t, a)
-	began := time.Now()
-	_, stop, err := r.Probe(far, probe.Options{Target: netip.AddrPortFrom(a, 80)})
-	r.must(t, err)
-	_, err = r.Kubectl(t.Context(), "-n", "herald-system", "rollout", "restart", "daemonset/announcer")
-	r.must(t, err)
-	r.must(t, r.waitHerald(t.Context()))
-	r.sessions(t, "frr", "frr6", "bird", "bird6")
-	report, err := stop()
-	r.must(t, err)
-	t.Log(report)
-	if len(report.Failures) > 0 {
-		t.Errorf("connections failed: %s", failed(report, began))
-	}
+	r.unnoticed(t, a, func() {
+		_, err := r.Kubectl(t.Context(), "-n", "herald-system", "rollout", "restart", "daemonset/announcer")
+		r.must(t, err)
+		r.must(t, r.waitHerald(t.Context()))
+		r.sessions(t, "frr", "frr6", "bird", "bird6")
+	})
 	if changes := ways(); len(changes) > 0 {
 		t.Errorf("the router's kernel saw routes change:\n%s", strings.Join(changes, ""))
 	}

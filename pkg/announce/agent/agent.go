@@ -83,6 +83,7 @@ type state struct {
 	plan    announce.Plan
 	tenures []tenure // index for index those of plan.Addresses
 	routes  map[string]announce.PeerRoutes
+	greeted bool // routers know of this node, as far as they could
 }
 
 // New returns an Agent that does nothing until Run.
@@ -181,7 +182,7 @@ func (a *Agent) left() []string {
 func (a *Agent) step(now time.Time) {
 	in := a.take()
 	before := a.state.Load()
-	after := &state{input: in, waiting: a.waitingFor(in, now), plan: before.plan, tenures: before.tenures, routes: before.routes}
+	after := &state{input: in, waiting: a.waitingFor(in, now), plan: before.plan, tenures: before.tenures, routes: before.routes, greeted: before.greeted}
 	after.local = a.describe(in, after.waiting == "")
 	a.publish(after.local, now)
 	if after.local.Ready && now.Sub(a.readyAt) < lead {

@@ -3,6 +3,7 @@ package agent
 import (
 	"maps"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/herald-lb/herald/pkg/announce"
@@ -16,6 +17,10 @@ const (
 	// linger is how long a session is held after the last withdrawal, so that
 	// it arrives before the session ends.
 	linger = 300 * time.Millisecond
+	// greeting is how long a node that has started is not ready for probes for
+	// want of sessions, so that in a rolling restart the next one stops when this
+	// one is back; but a router that is away holds no rollout up.
+	greeting = 15 * time.Second
 )
 
 // routers is the part of the loop that concerns BGP. Only the goroutine of Run
@@ -32,6 +37,9 @@ type routers struct {
 	due      time.Time // when a route has been leaving for long enough; zero: none is
 	changed  time.Time // when routes were last handed over
 	farewell bool      // sessions without routes are being ended
+	began    time.Time // when routes were first handed over
+	wanted   int       // number of sessions then
+	greeted  bool      // the sessions have come up, or had their time
 }
 
 // route says what each router is to be told, and hands it over, unless nothing
@@ -40,6 +48,7 @@ func (a *Agent) route(before, after *state, decided bool, now time.Time) {
 	r := &a.routers
 	sessions := r.bgp.Sessions()
 	a.tellSessions(r.news.take(now, sessions))
+	after.greeted = r.greet(sessions, now)
 	c := after.input.cluster
 	if c == nil || c.Config == nil || after.waiting != "" {
 		return
@@ -67,6 +76,20 @@ func (a *Agent) route(before, after *state, decided bool, now time.Time) {
 	}
 	r.bgp.Apply(routes)
 	r.changed = now
+	if r.began.IsZero() {
+		r.began, r.wanted = now, len(routes)
+		after.greeted = r.greet(r.bgp.Sessions(), now)
+	}
+}
+
+// greet reports whether the sessions that this node began with have come up, or
+// have had the time for it.
+func (r *routers) greet(sessions []Session, now time.Time) bool {
+	if !r.greeted && !r.began.IsZero() {
+		down := slices.ContainsFunc(sessions, func(s Session) bool { return !s.Up })
+		r.greeted = !down && len(sessions) == r.wanted || now.Sub(r.began) >= greeting
+	}
+	return r.greeted
 }
 
 // sameWays reports whether sessions leave this node by the same addresses.

@@ -282,3 +282,38 @@ func TestStatusShowsRouters(t *testing.T) {
 		}
 	})
 }
+
+// In a rolling restart the next node stops when this one is ready.
+func TestReadyWhenRoutersKnow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, f, stop := startBGP(t)
+		defer stop()
+		if a.Readiness() == nil {
+			t.Error("ready before there is a session")
+		}
+		f.bgp.set(a, up("gr"))
+		settle()
+		if a.Readiness() == nil {
+			t.Error("ready before all sessions are up")
+		}
+		f.bgp.set(a, up("gr"), up("tor"))
+		settle()
+		if err := a.Readiness(); err != nil {
+			t.Error(err)
+		}
+		f.bgp.set(a, Session{Peer: "gr"}, Session{Peer: "tor"})
+		settle()
+		if err := a.Readiness(); err != nil {
+			t.Errorf("a session that ends is no reason to restart: %v", err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		a, _, stop := startBGP(t)
+		defer stop()
+		time.Sleep(greeting + beat)
+		synctest.Wait()
+		if err := a.Readiness(); err != nil {
+			t.Errorf("a router that is away holds the rollout up: %v", err)
+		}
+	})
+}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -161,10 +162,14 @@ func (a *Agent) Health(now time.Time) error {
 }
 
 // Readiness returns an error that says what this node waits for, or nil if it
-// serves.
+// serves, and its routers had the time to hear of it.
 func (a *Agent) Readiness() error {
-	if w := a.state.Load().waiting; w != "" {
-		return fmt.Errorf("waiting for %s", w)
+	s := a.state.Load()
+	switch {
+	case s.waiting != "":
+		return fmt.Errorf("waiting for %s", s.waiting)
+	case !s.greeted && s.input.cluster.Config != nil:
+		return errors.New("waiting for sessions with routers")
 	}
 	return nil
 }
