@@ -141,7 +141,9 @@ func (a *Allocator) Held(uid string) (Assignment, bool) {
 
 // Stranded tells which addresses their holders would lose under these pools,
 // ordered by Service. Addresses that the present pools don't allow are not
-// told: they are lost already. It changes nothing.
+// told: they are lost already. Nor is the second address of a Service that
+// requires dual stack, which it keeps if the pool can complete it. Stranded
+// changes nothing.
 func (a *Allocator) Stranded(document []config.Pool) []Stranded {
 	next := newPools(document, a.records)
 	var out []Stranded

@@ -93,8 +93,8 @@ func BenchmarkChurn(b *testing.B) {
 	}
 }
 
-// churn frees every other address, gives half of these away, frees the rest,
-// and then frees and gives each one in turn.
+// churn frees every other address and gives half of these away again; then it
+// frees one from the end and asks for one from the start, for all in turn.
 func churn(b *testing.B, a *ipam.Allocator, requests []ipam.Request) {
 	for i := 0; i < len(requests); i += 2 {
 		a.Release(requests[i].UID)
@@ -130,7 +130,8 @@ func BenchmarkAgain(b *testing.B) {
 	perOp(b, n)
 }
 
-// BenchmarkMemory shows that memory goes with what is in use, not with the pool.
+// BenchmarkMemory shows that memory goes with what is in use, not with the
+// pool. The strings of the requests, which the caller has, are not counted.
 func BenchmarkMemory(b *testing.B) {
 	const n = 10_000
 	for _, document := range []string{"a 10.0.0.0/18", "a 10.0.0.0/8", "a fd00::/114", "a fd00::/48"} {

@@ -63,12 +63,18 @@
 //   - A request that contradicts itself changes nothing, like a document that
 //     contradicts itself.
 //
+// After a start, what the API shows is adopted before anything is given out.
+// If it shows two Services against the sharing rules, the better entitled one
+// (AdoptAll) holds the address. The other one still blocks it for newcomers; it
+// loses it in its next Allocate, unless the first has gone by then.
+//
 // # Invariants
 //
 //  1. No two Services hold an address, unless the sharing rules allow it.
 //  2. Nothing outside the pools, or left out by them, is newly given.
 //  3. Adopting what the API shows and then allocating for the same Services in
-//     any order gives nobody's address away and moves nobody.
+//     any order gives nobody's address away, and moves nobody that is alone
+//     with what it shows, or shares it by the rules.
 //  4. An address is freed exactly once per use, only by Observe, and only when
 //     the API does not show it.
 //  5. The same calls give the same results.
@@ -79,11 +85,11 @@
 // # Who waits
 //
 // Allocate keeps nothing of a Service that gets nothing: the owner keeps those
-// that wait. There are three occasions on which a waiting Service may succeed:
+// that wait, and those with PreferDualStack that hold one family of two. There are three occasions on which a waiting Service may succeed:
 // Reconfigure, an Observe that returns something, and an Allocate whose
 // Assignment has Opened addresses. Then it is enough to call Allocate for the
 // waiting in their order, oldest first, in the same critical section, so that
-// no newcomer is faster: a refusal costs about a microsecond however full the
+// no newcomer is faster: a refusal costs some microseconds however full the
 // pools are. Who succeeds has the address from then on.
 //
 // # Cost

@@ -113,15 +113,23 @@ func (r *Request) refuseTaken(reason Reason, c *claim, format string, args ...an
 func (r *Request) refuseExhausted(pools []*pool, f Family) *Refusal {
 	if len(pools) == 1 {
 		p := pools[0]
-		refusal := r.refuse(PoolExhausted, "pool %q has no free %v address: %s; enlarge it or free an address", p.name, f, p.usage(f))
+		refusal := r.refuse(PoolExhausted, "pool %q has no %s: %s; enlarge it or free an address", p.name, r.suitable(f), p.usage(f))
 		if p.size(f) == 0 {
 			refusal.Detail = fmt.Sprintf("pool %q has no %v addresses; add a range of them, or ask for another pool", p.name, f)
 		}
 		refusal.Pool = p.name
 		return refusal
 	}
-	return r.refuse(PoolExhausted, "no pool has a free %v address: %s; enlarge one or free an address",
-		f, enumerate(pools, func(p *pool) string { return fmt.Sprintf("%q %s", p.name, p.usage(f)) }))
+	return r.refuse(PoolExhausted, "no pool has any %s: %s; enlarge one or free an address",
+		r.suitable(f), enumerate(pools, func(p *pool) string { return fmt.Sprintf("%q %s", p.name, p.usage(f)) }))
+}
+
+// suitable says what kind of address of family f would do for r.
+func (r *Request) suitable(f Family) string {
+	if r.SharingKey != "" {
+		return f.String() + " address that is free or may be shared"
+	}
+	return "free " + f.String() + " address"
 }
 
 // refusePair says that none of the pools has an address of each family.
@@ -136,8 +144,8 @@ func (r *Request) refusePair(pools []*pool) *Refusal {
 			}
 		}
 	}
-	return r.refuse(PoolExhausted, "dual stack is required, but no pool has both a free %v and a free %v address: %s; enlarge one or free addresses",
-		first, second, enumerate(pools, func(p *pool) string {
+	return r.refuse(PoolExhausted, "dual stack is required, but no pool has both a %s and a %s: %s; enlarge one or free addresses",
+		r.suitable(first), r.suitable(second), enumerate(pools, func(p *pool) string {
 			return fmt.Sprintf("%q %v %s, %v %s", p.name, first, p.usage(first), second, p.usage(second))
 		}))
 }

@@ -504,6 +504,7 @@ func TestRefusals(t *testing.T) {
 		{"s v6", ipam.PoolExhausted, `pool "a" has no IPv6 addresses; add a range of them, or ask for another pool`},
 		{"s prefer", ipam.PoolExhausted, `pool "a" has no free IPv4 address: 2 of 2 in use; enlarge it or free an address`},
 		{"s require", ipam.PoolExhausted, `dual stack is required, but pool "a" has no free IPv4 address: 2 of 2 in use; enlarge it or free an address`},
+		{"s key=k 80/TCP", ipam.PoolExhausted, `pool "a" has no IPv4 address that is free or may be shared: 2 of 2 in use; enlarge it or free an address`},
 		{"s require pool=b", ipam.PoolExhausted, `dual stack is required, but pool "b" has no IPv6 addresses; add a range of them, or ask for another pool`},
 		{"s pool=c", ipam.NoSuchPool, `there is no pool "c"; name one of: "a", "b", "six"`},
 		{"s =10.9.9.9", ipam.NotInPool, `10.9.9.9 is in no pool; use an address of a pool, or add a range with it to one`},

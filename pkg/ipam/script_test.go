@@ -29,8 +29,9 @@ import (
 //	stranded b 1.2.4.0/24 -> s1:1.2.3.1:NotInPool
 //
 // A Service wants IPv4 alone unless it says v6, require, prefer, or, with IPv6
-// first, require64 or prefer64. After the arrow comes what the call must tell: addresses held,
-// -ADDRESS:Reason for each cleared, +ADDRESS for each opened, !Reason for the refusal.
+// first, require64 or prefer64. After the arrow comes what the call must tell:
+// addresses held, -ADDRESS:Reason for each cleared, +ADDRESS for each opened,
+// !Reason for the refusal.
 func run(t *testing.T, script string) *ipam.Allocator {
 	t.Helper()
 	a := ipam.New()

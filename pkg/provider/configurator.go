@@ -45,7 +45,7 @@ const publishRetry = time.Second
 type configurator struct {
 	options  Options
 	ledger   *ledger
-	metrics  *Metrics
+	metrics  *collectors
 	client   corev1.ConfigMapsGetter
 	recorder record.EventRecorder
 	configs  corelisters.ConfigMapNamespaceLister // sees config

@@ -33,7 +33,7 @@ const reporters = 4
 // dependencies are what a controller is made of.
 type dependencies struct {
 	options  Options
-	metrics  *Metrics
+	metrics  *collectors
 	writes   kubernetes.Interface // for what the stock controller writes: fast
 	reports  kubernetes.Interface // for conditions, ConfigMaps and the Secret
 	events   kubernetes.Interface // for Events
@@ -176,10 +176,10 @@ func (c *controller) settle(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-c.ledger.stirred:
-			c.apply(c.ledger.Settle())
+			c.apply(c.ledger.reconsider())
 			c.configurator.freed()
 		case <-resync.C:
-			c.ledger.Stir()
+			c.ledger.wake()
 			all, _ := c.services.List(labels.Everything()) // reads a cache, does not fail
 			for _, svc := range all {
 				c.verifier.look(svc)

@@ -50,10 +50,10 @@ type ledger struct {
 	unsettled bool // something changed that those that wait have not been tried against
 
 	stirred chan struct{} // has an element when unsettled became true
-	metrics *Metrics
+	metrics *collectors
 }
 
-func newLedger(m *Metrics) *ledger {
+func newLedger(m *collectors) *ledger {
 	return &ledger{
 		allocator: ipam.New(),
 		missing:   "no configuration has been read yet",
@@ -163,15 +163,15 @@ func (l *ledger) settle() []decision {
 	return out
 }
 
-// Settle tries those that wait if there is a reason to.
-func (l *ledger) Settle() []decision {
+// reconsider tries those that wait if there is a reason to.
+func (l *ledger) reconsider() []decision {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.settle()
 }
 
-// Stir makes the next Settle try all that wait.
-func (l *ledger) Stir() {
+// wake makes the next reconsider try all that wait.
+func (l *ledger) wake() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stir()

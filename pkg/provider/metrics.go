@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics are the controller's own collectors.
-type Metrics struct {
+// collectors are the controller's own collectors.
+type collectors struct {
 	allocations *prometheus.CounterVec
 	repairs     prometheus.Counter
 	generation  prometheus.Gauge
@@ -17,9 +17,9 @@ type Metrics struct {
 	lastRefused prometheus.Gauge
 }
 
-// NewMetrics returns the collectors, registered nowhere.
-func NewMetrics() *Metrics {
-	return &Metrics{
+// newCollectors returns the collectors, registered nowhere.
+func newCollectors() *collectors {
+	return &collectors{
 		allocations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "herald_allocations_total",
 			Help: "Decisions that changed what a Service has, by result (allocated, refused) and reason of the refusal.",
@@ -47,14 +47,14 @@ func NewMetrics() *Metrics {
 	}
 }
 
-// Register registers the collectors.
-func (m *Metrics) Register(r prometheus.Registerer) {
+// register registers the collectors.
+func (m *collectors) register(r prometheus.Registerer) {
 	r.MustRegister(m.allocations, m.repairs, m.generation, m.stale, m.refusals, m.lastRefused)
 }
 
 // decided counts a decision if it changed something; last is the refusal of
 // the one before.
-func (m *Metrics) decided(d decision, last *ipam.Refusal) {
+func (m *collectors) decided(d decision, last *ipam.Refusal) {
 	switch {
 	case d.refusal != nil && !sameRefusal(d.refusal, last):
 		m.allocations.WithLabelValues("refused", d.refusal.Reason.String()).Inc()

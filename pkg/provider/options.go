@@ -21,10 +21,10 @@ type Options struct {
 // namespaceFile is where a pod finds its own namespace.
 const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
-// DefaultOptions returns the defaults. The namespace is that of the pod: the
+// defaultOptions returns the defaults. The namespace is that of the pod: the
 // environment variable POD_NAMESPACE, else what the service account says, else
 // herald-system.
-func DefaultOptions() *Options {
+func defaultOptions() *Options {
 	namespace := os.Getenv("POD_NAMESPACE")
 	if namespace == "" {
 		text, _ := os.ReadFile(namespaceFile) // outside of a pod there is none
@@ -33,25 +33,25 @@ func DefaultOptions() *Options {
 	return &Options{Namespace: cmp.Or(namespace, "herald-system"), ServeClassless: true}
 }
 
-// AddFlags adds the flags of the options.
-func (o *Options) AddFlags(fs *pflag.FlagSet) {
+// addFlags adds the flags of the options.
+func (o *Options) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Namespace, "namespace", o.Namespace,
 		"Namespace of the ConfigMaps config and config-live and of the Secret memberlist. The default is the pod's own.")
 	fs.BoolVar(&o.ServeClassless, "serve-classless", o.ServeClassless,
 		"Serve Services that have no spec.loadBalancerClass. Services of the class "+LoadBalancerClass+" are always served, Services of other classes never.")
 }
 
-// Validate returns what is wrong with the options.
-func (o *Options) Validate() error {
+// validate returns what is wrong with the options.
+func (o *Options) validate() error {
 	if problems := validation.IsDNS1123Label(o.Namespace); len(problems) > 0 {
 		return fmt.Errorf("--namespace %q: %s", o.Namespace, strings.Join(problems, "; "))
 	}
 	return nil
 }
 
-// SetDefaults makes the defaults of the stock options fit clusters with
+// setDefaults makes the defaults of the stock options fit clusters with
 // thousands of Services, and a hand-over between replicas that nobody waits for.
-func (o *Options) SetDefaults(s *options.CloudControllerManagerOptions) {
+func (o *Options) setDefaults(s *options.CloudControllerManagerOptions) {
 	s.KubeCloudShared.CloudProvider.Name = Name
 	s.KubeCloudShared.ConfigureCloudRoutes = false
 	s.ServiceController.ConcurrentServiceSyncs = 16

@@ -33,7 +33,7 @@ type verifier struct {
 	ledger   *ledger
 	services corelisters.ServiceLister
 	nudge    func(*v1.Service)
-	metrics  *Metrics
+	metrics  *collectors
 	queue    workqueue.TypedDelayingInterface[types.NamespacedName]
 
 	mu      sync.Mutex // guards the field below
@@ -46,7 +46,7 @@ type repair struct {
 	pause time.Duration // before the next one
 }
 
-func newVerifier(l *ledger, services corelisters.ServiceLister, nudge func(*v1.Service), m *Metrics) *verifier {
+func newVerifier(l *ledger, services corelisters.ServiceLister, nudge func(*v1.Service), m *collectors) *verifier {
 	return &verifier{
 		ledger: l, services: services, nudge: nudge, metrics: m,
 		queue:   workqueue.NewTypedDelayingQueue[types.NamespacedName](),

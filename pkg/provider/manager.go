@@ -30,8 +30,8 @@ const handOverTime = 1500 * time.Millisecond
 // component is the source of our Events.
 const component = "herald-controller"
 
-// Provider is Herald's part of a cloud controller manager.
-type Provider struct {
+// manager is Herald's part of a cloud controller manager.
+type manager struct {
 	options *Options
 	fence   *fence
 	leads   atomic.Bool
@@ -39,42 +39,42 @@ type Provider struct {
 	direct  atomic.Pointer[rest.Config] // past the fence
 }
 
-// New returns a provider. The options count when the manager starts, after
+// newManager returns the part. The options count when the manager starts, after
 // flags are parsed.
-func New(o *Options) *Provider {
-	return &Provider{options: o, fence: newFence()}
+func newManager(o *Options) *manager {
+	return &manager{options: o, fence: newFence()}
 }
 
-// Cloud is the app.InitCloudFunc: it returns what the manager sees of us. A
+// cloud is the app.InitCloudFunc: it returns what the manager sees of us. A
 // process with invalid options ends here.
-func (p *Provider) Cloud(c *config.CompletedConfig) cloudprovider.Interface {
-	if err := p.options.Validate(); err != nil {
+func (m *manager) cloud(c *config.CompletedConfig) cloudprovider.Interface {
+	if err := m.options.validate(); err != nil {
 		klog.ErrorS(err, "Invalid options")
 		klog.FlushAndExit(klog.ExitFlushTimeout, 1)
 	}
-	p.direct.Store(rest.CopyConfig(c.Kubeconfig))
-	c.Kubeconfig.Wrap(p.fence.wrap)
-	p.config.Store(c)
-	return cloud{leading: func() { p.leads.Store(true) }}
+	m.direct.Store(rest.CopyConfig(c.Kubeconfig))
+	c.Kubeconfig.Wrap(m.fence.wrap)
+	m.config.Store(c)
+	return cloud{leading: func() { m.leads.Store(true) }}
 }
 
-// Initializers returns the controllers to run: the stock service controller
+// initializers returns the controllers to run: the stock service controller
 // with ours around it, and the stock node controller. The node lifecycle
 // controller isn't there, and with it nothing that deletes a node.
-func (p *Provider) Initializers() map[string]app.ControllerInitFuncConstructor {
+func (m *manager) initializers() map[string]app.ControllerInitFuncConstructor {
 	return map[string]app.ControllerInitFuncConstructor{
 		names.CloudNodeController: app.DefaultInitFuncConstructors[names.CloudNodeController],
 		names.ServiceLBController: {
 			InitContext: app.ControllerInitContext{ClientName: "service-controller"},
-			Constructor: p.serviceController,
+			Constructor: m.serviceController,
 		},
 	}
 }
 
 // serviceController is the constructor of the service controller.
-func (p *Provider) serviceController(_ app.ControllerInitContext, c *config.CompletedConfig, _ cloudprovider.Interface) app.InitFunc {
+func (m *manager) serviceController(_ app.ControllerInitContext, c *config.CompletedConfig, _ cloudprovider.Interface) app.InitFunc {
 	return func(ctx context.Context, cc controllermanager.ControllerContext) (stock.Interface, bool, error) {
-		d, err := p.dependencies(ctx, c)
+		d, err := m.dependencies(ctx, c)
 		if err != nil {
 			return nil, false, err
 		}
@@ -82,7 +82,7 @@ func (p *Provider) serviceController(_ app.ControllerInitContext, c *config.Comp
 		if err != nil {
 			return nil, false, err
 		}
-		d.metrics.Register(legacyregistry.Registerer())
+		d.metrics.register(legacyregistry.Registerer())
 		legacyregistry.Registerer().MustRegister(newPoolCollector(ours.ledger))
 		workers := int(c.ComponentConfig.ServiceController.ConcurrentServiceSyncs)
 		go ours.run(ctx, workers, cc.ControllerManagerMetrics)
@@ -92,8 +92,8 @@ func (p *Provider) serviceController(_ app.ControllerInitContext, c *config.Comp
 
 // dependencies makes the clients: each has a budget of requests of its own, so
 // that no flood of Events can hold up an address.
-func (p *Provider) dependencies(ctx context.Context, c *config.CompletedConfig) (dependencies, error) {
-	d := dependencies{options: *p.options, metrics: NewMetrics(), shared: c.SharedInformers}
+func (m *manager) dependencies(ctx context.Context, c *config.CompletedConfig) (dependencies, error) {
+	d := dependencies{options: *m.options, metrics: newCollectors(), shared: c.SharedInformers}
 	for _, client := range []struct {
 		to    *kubernetes.Interface
 		qps   float32
@@ -117,32 +117,32 @@ func (p *Provider) dependencies(ctx context.Context, c *config.CompletedConfig) 
 	return d, nil
 }
 
-// HandOver waits for the end of ctx, which means that the process is to stop,
+// handOverAfter waits for the end of ctx, which means that the process is to stop,
 // and then gives up leadership: first nothing is written any more, then the
 // lease is released. The channel it returns is closed when the process can end.
-func (p *Provider) HandOver(ctx context.Context) <-chan struct{} {
+func (m *manager) handOverAfter(ctx context.Context) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		<-ctx.Done()
-		if err := p.handOver(); err != nil {
+		if err := m.handOver(); err != nil {
 			klog.ErrorS(err, "Leadership was not handed over, another replica takes over when the lease runs out")
 		}
 	}()
 	return done
 }
 
-func (p *Provider) handOver() error {
-	c := p.config.Load()
-	if c == nil || !p.leads.Load() || !c.ComponentConfig.Generic.LeaderElection.LeaderElect {
+func (m *manager) handOver() error {
+	c := m.config.Load()
+	if c == nil || !m.leads.Load() || !c.ComponentConfig.Generic.LeaderElection.LeaderElect {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), handOverTime)
 	defer cancel()
-	if err := p.fence.close(ctx); err != nil {
+	if err := m.fence.close(ctx); err != nil {
 		return err
 	}
-	client, err := kubernetes.NewForConfig(p.direct.Load())
+	client, err := kubernetes.NewForConfig(m.direct.Load())
 	if err != nil {
 		return err
 	}

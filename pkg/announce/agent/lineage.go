@@ -1,0 +1,51 @@
+package agent
+
+import (
+	"net/netip"
+
+	"github.com/herald-lb/herald/pkg/announce"
+)
+
+// tenure says who owns an address and who did before. A time without an owner
+// is no change of owner: one that comes back follows itself.
+type tenure struct {
+	addr        netip.Addr
+	owner, from string
+	vacant      bool // nobody is elected; owner was the last
+	told        bool // the Services on it have been told of this owner
+}
+
+// advance returns the tenures under a new plan, given those under the one
+// before. An address that the new plan does not have is forgotten.
+func advance(before []tenure, plan *announce.Plan) []tenure {
+	after := make([]tenure, len(plan.Addresses))
+	for i := range plan.Addresses {
+		a := &plan.Addresses[i]
+		for len(before) > 0 && before[0].addr.Less(a.Addr) {
+			before = before[1:]
+		}
+		t := tenure{addr: a.Addr}
+		if len(before) > 0 && before[0].addr == a.Addr {
+			t = before[0]
+		}
+		if a.Owner != "" && (a.Owner != t.owner || t.vacant) {
+			t.told = t.told && a.Owner == t.owner
+			t.from, t.owner = t.owner, a.Owner
+		}
+		t.vacant = a.Owner == ""
+		after[i] = t
+	}
+	return after
+}
+
+// predecessor says what became of the previous owner, as far as the members
+// tell.
+func predecessor(t tenure, self string, members Members) Predecessor {
+	switch {
+	case t.from == "":
+		return Nobody
+	case t.from == self || members.All[t.from].Alive:
+		return Alive
+	}
+	return Down
+}

@@ -1,0 +1,139 @@
+package agent
+
+import (
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/herald-lb/herald/pkg/announce"
+)
+
+// Status is the loop's state for people and tools. Its JSON form is part of the
+// program's interface; the names in it do not follow those in the code.
+type Status struct {
+	Node          string          `json:"node"`
+	Ready         bool            `json:"ready"`
+	WaitingFor    string          `json:"waitingFor,omitempty"`
+	Draining      bool            `json:"draining,omitempty"`
+	Cluster       string          `json:"cluster"` // incomplete, saved or live
+	Generation    int64           `json:"generation"`
+	ConfigHash    string          `json:"configHash,omitempty"`
+	ConfigProblem string          `json:"configProblem,omitempty"`
+	Links         []LinkStatus    `json:"links"`
+	Members       []MemberStatus  `json:"members"`
+	Addresses     []AddressStatus `json:"addresses"`
+}
+
+// LinkStatus is one of this node's links.
+type LinkStatus struct {
+	Name     string         `json:"name"`
+	MAC      string         `json:"mac"`
+	Prefixes []netip.Prefix `json:"prefixes"`
+}
+
+// MemberStatus is what this node knows of another one's announcer.
+type MemberStatus struct {
+	Node       string     `json:"node"`
+	Address    netip.Addr `json:"address"`
+	Alive      bool       `json:"alive"`
+	Down       string     `json:"down,omitempty"`
+	Ready      bool       `json:"ready"`
+	Draining   bool       `json:"draining,omitempty"`
+	SameConfig bool       `json:"sameConfig"`
+	Since      time.Time  `json:"since"`
+}
+
+// AddressStatus is the decision about one address.
+type AddressStatus struct {
+	Address   netip.Addr      `json:"address"`
+	Pool      string          `json:"pool,omitempty"`
+	Protocol  string          `json:"protocol,omitempty"`
+	Services  []string        `json:"services"`
+	Owner     string          `json:"owner,omitempty"`
+	From      string          `json:"from,omitempty"` // the owner before
+	Mine      bool            `json:"mine"`
+	Answering bool            `json:"answering"` // this node answers for it at this moment
+	Reason    announce.Reason `json:"reason"`
+	Links     []string        `json:"links,omitempty"`
+	Order     []string        `json:"order,omitempty"`
+}
+
+// Status returns the state of the loop.
+func (a *Agent) Status() Status {
+	s := a.state.Load()
+	out := Status{
+		Node: a.options.Node, Ready: s.local.Ready, WaitingFor: s.waiting, Draining: s.local.Draining,
+		Cluster: announce.Incomplete.String(),
+	}
+	if c := s.input.cluster; c != nil {
+		out.Cluster, out.Generation, out.ConfigProblem = c.Freshness.String(), c.Generation, c.ConfigProblem
+		if c.Config != nil {
+			out.ConfigHash = hex.EncodeToString(c.Hash[:])
+		}
+	}
+	for _, l := range s.local.Links {
+		out.Links = append(out.Links, LinkStatus{Name: l.Name, MAC: formatMAC(l.MAC), Prefixes: l.Prefixes})
+	}
+	out.Members = memberStatuses(s)
+	out.Addresses = a.addressStatuses(s)
+	return out
+}
+
+// Health returns an error if the loop has not come round for longer than it
+// ever should.
+func (a *Agent) Health(now time.Time) error {
+	const limit = 15 * beat
+	last := a.beats.Load()
+	if last == 0 {
+		return nil // it has not begun
+	}
+	if since := now.Sub(time.Unix(0, last)); since > limit {
+		return fmt.Errorf("the loop has not come round for %s", since.Round(time.Second))
+	}
+	return nil
+}
+
+// Readiness returns an error that says what this node waits for, or nil if it
+// serves.
+func (a *Agent) Readiness() error {
+	if w := a.state.Load().waiting; w != "" {
+		return fmt.Errorf("waiting for %s", w)
+	}
+	return nil
+}
+
+func memberStatuses(s *state) []MemberStatus {
+	if s.input.members == nil {
+		return nil
+	}
+	var out []MemberStatus
+	for _, name := range slices.Sorted(maps.Keys(s.input.members.All)) {
+		m := s.input.members.All[name]
+		out = append(out, MemberStatus{
+			Node: name, Address: m.Address, Alive: m.Alive, Down: m.Down, Ready: m.Ready, Draining: m.Draining,
+			SameConfig: m.ConfigHash == s.local.ConfigHash, Since: m.Since,
+		})
+	}
+	return out
+}
+
+func (a *Agent) addressStatuses(s *state) []AddressStatus {
+	owned := a.options.Layer2.Owned() // sorted
+	out := make([]AddressStatus, len(s.plan.Addresses))
+	for i := range s.plan.Addresses {
+		p := &s.plan.Addresses[i]
+		_, answering := slices.BinarySearchFunc(owned, p.Addr, netip.Addr.Compare)
+		out[i] = AddressStatus{
+			Address: p.Addr, Pool: p.Pool, Protocol: string(p.Protocol), Services: p.Services,
+			Owner: p.Owner, From: s.tenures[i].from, Mine: p.Mine(), Answering: answering,
+			Reason: p.Reason, Links: p.Links, Order: p.Order,
+		}
+	}
+	return out
+}
+
+func formatMAC(m announce.MAC) string { return net.HardwareAddr(m[:]).String() }

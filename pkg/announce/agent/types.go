@@ -1,0 +1,113 @@
+package agent
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/herald-lb/herald/pkg/announce"
+)
+
+// Layer2 announces addresses on the links. Its methods do not block.
+type Layer2 interface {
+	// Apply replaces what is desired.
+	Apply(Desired)
+	// Owned returns the addresses that this node answers for at this moment.
+	Owned() []netip.Addr
+}
+
+// Membership tells the other nodes about this one. Its method does not block.
+type Membership interface {
+	Publish(Local)
+}
+
+// Recorder tells a Service's users what happens to it. Its method does not
+// block; it may drop.
+type Recorder interface {
+	Record(Notice)
+}
+
+// Notice is news about one Service.
+type Notice struct {
+	Service string // namespace/name
+	UID     string
+	Warning bool
+	Reason  string // in CamelCase, for machines
+	Message string
+}
+
+// Local is what this node says of itself.
+type Local struct {
+	Ready, Draining bool
+	Links           []announce.Link
+	ConfigHash      [8]byte // the first bytes of the configuration's hash
+}
+
+// Members is the whole membership at one moment. It is immutable once handed
+// over.
+type Members struct {
+	All map[string]Member // by node: the living, this one included, and those known to be down
+	// Others is the number of other nodes that should be members.
+	Others int
+	// Isolated says that there should be others and none is alive: it may be
+	// this node that is cut off.
+	Isolated bool
+}
+
+// Member is what is known of a node's announcer.
+type Member struct {
+	announce.Member
+	Address    netip.Addr
+	ConfigHash [8]byte
+	Alive      bool
+	Down       string // why it is not alive, in words
+	// NeedsWitness says that nobody but this node says that the member is
+	// down.
+	NeedsWitness bool
+	Since        time.Time // of Alive or Down
+}
+
+// Desired is all that the layer-2 speaker is to bring about, handed over whole.
+// It is immutable.
+type Desired struct {
+	Self      string
+	Addresses []Address // those of layer-2 pools, sorted by address
+	Members   map[string]Member
+	Links     []announce.Link // this node's
+}
+
+// Address is what is decided about an address, and whose it was before.
+type Address struct {
+	*announce.Address
+	// From is the owner before the present one, "" if there was none since
+	// this node first saw the address.
+	From         string
+	Predecessor  Predecessor
+	NeedsWitness bool // before this node takes it, some neighbour must have answered
+}
+
+// Predecessor says what became of the owner before the present one.
+type Predecessor uint8
+
+const (
+	// Nobody: the address was not in use.
+	Nobody Predecessor = iota
+	// Alive: the announcer of the previous owner is alive.
+	Alive
+	// Down: the announcer of the previous owner is not alive.
+	Down
+)
+
+// String returns "nobody", "alive" or "down".
+func (p Predecessor) String() string {
+	return [...]string{"nobody", "alive", "down"}[p]
+}
+
+// Observation is something that a speaker saw happen to an address.
+type Observation struct {
+	Addr netip.Addr
+	// Took says that this node began to answer for the address.
+	Took bool
+	// Reason and Message are for the users of the Services on the address;
+	// without a Reason nobody is told.
+	Reason, Message string
+}

@@ -1,0 +1,96 @@
+package layer2
+
+import (
+	"net/netip"
+
+	"github.com/herald-lb/herald/pkg/announce"
+)
+
+// Desired is everything the speaker is to bring about, handed over whole.
+// It is immutable once applied.
+type Desired struct {
+	// Addresses are all addresses of the plan that are announced by layer 2,
+	// this node's and the others', unmapped. One that is missing is no longer announced
+	// by anybody: this node stops answering for it at once.
+	Addresses map[netip.Addr]Address
+
+	// Members says whose a MAC is, for every link of every known node, this
+	// one and those whose announcer is down included.
+	Members map[announce.MAC]string
+
+	// Down are the known nodes whose announcer is not alive. A claim of such a
+	// node means that only the membership lost it.
+	Down []string
+
+	// Witnesses are other hosts of the LAN that are expected to answer, such
+	// as gateways and nodes, for addresses with NeedsWitness.
+	Witnesses []netip.Addr
+
+	// Links are this node's usable links.
+	Links []announce.Link
+}
+
+// Address is what is wanted for one address.
+type Address struct {
+	// Links are the names of this node's links that serve the address.
+	Links []string
+
+	// Mine says that this node is elected.
+	Mine bool
+
+	// Owner is the elected node; empty when nobody is to announce the
+	// address, and then this node stops answering at once.
+	Owner string
+
+	// Previous says what became of the owner before this node. It is read
+	// only when Mine becomes true.
+	Previous Predecessor
+
+	// NeedsWitness says that Previous is this node's verdict alone: before
+	// the address is taken, one of Witnesses must have answered.
+	NeedsWitness bool
+
+	// Order are the eligible nodes, the elected one first. It may be cut.
+	Order []string
+}
+
+// Predecessor says what became of the owner before this node.
+type Predecessor uint8
+
+const (
+	// Nobody: the address was not in use. It is probed before it is taken.
+	Nobody Predecessor = iota
+	// Alive: the previous owner still answers and stops when it sees this
+	// node's claim, or it was this node itself before a restart. The address
+	// is taken at once.
+	Alive
+	// Down: the previous owner is taken for dead. The LAN is asked for a
+	// second opinion before the address is taken.
+	Down
+)
+
+// Family is the protocol by which an address is resolved.
+type Family uint8
+
+const (
+	// IPv4 addresses are resolved by ARP.
+	IPv4 Family = 4
+	// IPv6 addresses are resolved by neighbour discovery.
+	IPv6 Family = 6
+)
+
+// FamilyOf returns the family of an unmapped address.
+func FamilyOf(a netip.Addr) Family {
+	if a.Is4() {
+		return IPv4
+	}
+	return IPv6
+}
+
+// String returns "ipv4" or "ipv6".
+func (f Family) String() string {
+	if f == IPv4 {
+		return "ipv4"
+	}
+	return "ipv6"
+}

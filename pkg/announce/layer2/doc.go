@@ -1,0 +1,43 @@
+// Package layer2 makes a LAN send the traffic of addresses that are on no
+// interface to the node that owns them: it answers ARP and neighbour discovery,
+// announces what it took over, and moves ownership between nodes without a gap.
+//
+//	Desired ──► Speaker.Apply ──► engine ──► ownership (one state machine per address)
+//	                                │             │ effects
+//	            table (atomic) ◄────┤             ▼
+//	                 │              ├──► announcer, prober (when, how fast) ──► port ──► Wire
+//	                 ▼              │
+//	    Wire ──► port: decide ──────┴── claims, witnesses
+//	                 └──► reply ──► Wire
+//
+// The pure part takes and returns values, with time as an argument: the codecs
+// (arp.go, ndp.go), what to do about a frame (decide.go), the socket's filter
+// (filter.go), when to announce and to probe (schedule.go, probe.go), and who
+// answers (ownership.go, dispute.go). The shell is one goroutine that owns all
+// state (engine.go, apply.go), one read loop for each link and family (port.go),
+// one for the multicast memberships (groups.go), and the kernel behind the
+// interfaces of wire.go.
+//
+// # Decisions
+//
+// Packet sockets, not addresses on an interface: the kernel then decides nothing
+// about the addresses, nothing is left behind by a crash, and NET_RAW suffices.
+// For neighbour discovery too, because a raw ICMPv6 socket is never given the
+// unicast solicitations by which clients check their entries.
+//
+// The read loops answer from an immutable table behind an atomic pointer and take
+// no lock; whether an address is answered for is one atomic flag in it, so that a
+// change of ownership costs one store.
+//
+// A takeover is announced by the gratuitous request first and then by the
+// gratuitous reply whose target MAC is the sender's: both pass the second for
+// which Linux locks an entry after each change. The frames that clients wait for
+// are paced at 10,000 a second, apart from repeats at 2,000 a second.
+//
+// An old owner goes on answering until the new one verifiably answers. It is
+// deaf to plans alone: only a claim on the same LAN shows that clients are served.
+//
+// Two owners settle it by frames alone, so it needs no membership: see dispute.
+//
+// Members are never answered, except probes: see decide.
+package layer2

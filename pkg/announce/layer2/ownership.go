@@ -1,0 +1,279 @@
+package layer2
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/herald-lb/herald/pkg/announce"
+)
+
+// Times of the ownership of one address.
+const (
+	firstProbes   = 3 // before an address is used for the first time; RFC 5227, shortened for wired LANs
+	firstGap      = 200 * time.Millisecond
+	firstWait     = 400 * time.Millisecond
+	opinionProbes = 3 // before an address is taken from a node that is down
+	opinionGap    = 20 * time.Millisecond
+	heldGap       = 200 * time.Millisecond
+	yieldGap      = 100 * time.Millisecond
+
+	probeEvery   = time.Minute            // for a second holder that nothing shows
+	conflictOver = 150 * time.Second      // unseen that long: two probes found nothing
+	graceForeign = 5 * time.Second        // after a takeover an unknown MAC may be a node's that isn't known yet
+	defendEvery  = 10 * time.Second       // against strangers; RFC 5227 section 2.4
+	insistEvery  = 20 * time.Millisecond  // against nodes
+	insistAfter  = 100 * time.Millisecond // against a node that is alive: rather this node's view is late
+	settleAfter  = 500 * time.Millisecond // a dispute that the views of the election don't end
+	disputeGap   = 2 * time.Second        // silence that ends a dispute
+)
+
+// state is what this node does about one address.
+type state uint8
+
+const (
+	idle      state = iota // another node's, or nobody's
+	probing                // elected; not in use before; asking whether it is free
+	verifying              // elected; asking whether the previous owner is really gone
+	held                   // elected; somebody else answers
+	owning                 // answering and announcing
+	yielding               // no longer elected; answering until the elected node does
+	states
+)
+
+// String returns the state's label in metrics.
+func (s state) String() string {
+	return [...]string{"idle", "probing", "verifying", "held", "owning", "yielding"}[s]
+}
+
+func (s state) answers() bool { return s == owning || s == yielding }
+
+// claim is a frame by which somebody else uses an address.
+type claim struct {
+	mac  announce.MAC
+	node string // empty for a stranger
+	link string
+}
+
+// announceOp is what is to become of an address's announcements.
+type announceOp uint8
+
+const (
+	leaveAnnouncing announceOp = iota
+	startAnnouncing            // the series from its beginning
+	repeatAnnouncing
+	stopAnnouncing
+)
+
+// probeOp says whether a probe is to be sent, and how soon.
+type probeOp uint8
+
+const (
+	noProbe probeOp = iota
+	urgentProbe
+	calmProbe
+)
+
+// effects are what a transition asks for, besides the new state.
+type effects struct {
+	probe     probeOp
+	witnesses bool // ask the witnesses too
+	announce  announceOp
+	events    []Event
+}
+
+// world is what the ownership of every address depends on alike.
+type world struct {
+	self string
+	down map[string]struct{}
+	// outranks is the order of nodes that doesn't depend on anybody's view.
+	outranks func(x, y string, a netip.Addr) bool
+	// spread returns d with jitter.
+	spread func(d time.Duration) time.Duration
+}
+
+// ownership is the state machine of one address. Time and frames are
+// arguments; what is to be done is returned.
+//
+//	       elected, nobody had it               silence
+//	idle ────────────────────────────► probing ─────────┐
+//	 │ │   elected, owner is down               silence  ▼
+//	 │ └─────────────────────────────► verifying ────► owning ──┐
+//	 │        somebody answers │  ▲                     ▲ │     │ no longer
+//	 │                         ▼  │ silence             │ │     │ elected
+//	 │                        held ◄────────────────────┼─┘     ▼
+//	 │                              outranked by a claim│    yielding
+//	 │     elected, owner is alive                      │       │
+//	 └──────────────────────────────────────────────────┘       │
+//	idle ◄───────────────────────────────────────────────────────┘
+//	                               another node answers for it
+type ownership struct {
+	addr  netip.Addr
+	want  Address
+	state state
+	next  time.Time // when tick has something to do; zero: never, or a probe is still to be sent
+
+	sent     int       // probes of this round
+	round    time.Time // when this round began
+	answered bool      // somebody else answered since the last probe
+	holder   claim     // who holds it; zero when nobody is known to
+	told     bool      // that it is held
+	deferTo  string    // node that won a dispute, which isn't begun anew with it
+
+	since     time.Time // of owning
+	nextProbe time.Time
+
+	rival       claim     // the last claim of another node
+	rivalAt     time.Time // zero: none
+	disputed    time.Time // since when
+	disputeTold bool
+	insisted    time.Time // last announcement against it
+	insistAt    time.Time // next one; zero: none
+	foreign     claim     // the stranger that uses it; zero: none
+	foreignAt   time.Time
+	foreignTold time.Time
+	defended    time.Time
+}
+
+// elect applies what is wanted from now on.
+func (o *ownership) elect(now time.Time, w *world, want Address) effects {
+	wasMine := o.want.Mine
+	if !slices.Equal(o.want.Order, want.Order) {
+		o.deferTo = ""
+	}
+	o.want = want
+	switch {
+	case want.Mine && o.state == yielding:
+		return o.take(now, w)
+	case want.Mine && !wasMine && o.state == idle:
+		return o.begin(now, w)
+	case !want.Mine && want.Owner == "" && o.state.answers():
+		fx := o.stop()
+		fx.events = []Event{{Kind: Released, Address: o.addr}}
+		return fx
+	case !want.Mine && o.state == owning:
+		return o.yield(now)
+	case !want.Mine && !o.state.answers() && o.state != idle:
+		return o.stop()
+	}
+	return effects{}
+}
+
+// begin is the way of an elected node to owning.
+func (o *ownership) begin(now time.Time, w *world) effects {
+	o.sent, o.answered, o.holder, o.told = 0, false, claim{}, false
+	switch o.want.Previous {
+	case Nobody:
+		o.state, o.next = probing, now
+	case Down:
+		o.state, o.next = verifying, now
+	default:
+		return o.take(now, w)
+	}
+	return o.tick(now, w, time.Time{})
+}
+
+func (o *ownership) take(now time.Time, w *world) effects {
+	*o = ownership{addr: o.addr, want: o.want, state: owning, since: now, foreign: o.foreign, foreignAt: o.foreignAt, foreignTold: o.foreignTold}
+	// The first probe at a random moment, so that addresses taken together
+	// aren't probed together for ever.
+	o.nextProbe = now.Add(w.spread(probeEvery * 3 / 4))
+	o.next = o.nextProbe
+	return effects{announce: startAnnouncing, events: []Event{{Kind: TookOver, Address: o.addr}}}
+}
+
+// stop ends all activity for the address.
+func (o *ownership) stop() effects {
+	*o = ownership{addr: o.addr, want: o.want}
+	return effects{announce: stopAnnouncing}
+}
+
+// yield goes on answering without announcing, unless the elected node's claim
+// was seen already and not contested since.
+func (o *ownership) yield(now time.Time) effects {
+	if o.rival.node != "" && o.rival.node == o.want.Owner && o.rivalAt.After(o.insisted) && now.Sub(o.rivalAt) < disputeGap {
+		return o.yieldTo(o.rival)
+	}
+	o.state, o.next, o.insistAt = yielding, now.Add(yieldGap), time.Time{}
+	return effects{announce: stopAnnouncing}
+}
+
+func (o *ownership) yieldTo(c claim) effects {
+	fx := o.stop()
+	fx.events = []Event{o.event(Yielded, c)}
+	return fx
+}
+
+func (o *ownership) event(k EventKind, c claim) Event {
+	return Event{Kind: k, Address: o.addr, Link: c.link, MAC: c.mac, Node: c.node}
+}
+
+// probed says that the probe that was asked for has been sent. A probe that
+// could not be sent doesn't count, so that a link that is down is no silence.
+func (o *ownership) probed(now time.Time, sent bool) {
+	if sent {
+		o.sent++
+	}
+	switch o.state {
+	case probing:
+		o.next = now.Add(firstGap)
+		if o.sent >= firstProbes {
+			o.next = now.Add(firstWait)
+		}
+	case verifying:
+		o.next = now.Add(opinionGap)
+	case held, yielding:
+		o.next = now.Add(heldGap)
+	}
+}
+
+// tick does what is due. The last argument is when a witness last answered on
+// one of the address's links.
+func (o *ownership) tick(now time.Time, w *world, witness time.Time) effects {
+	o.next = time.Time{}
+	switch o.state {
+	case probing:
+		if o.sent < firstProbes {
+			return effects{probe: calmProbe}
+		}
+		return o.take(now, w)
+	case verifying:
+		return o.verify(now, w, witness)
+	case held:
+		if o.sent > 0 && !o.answered {
+			o.state, o.sent = verifying, 0
+			return o.verify(now, w, witness)
+		}
+		o.answered = false
+		return effects{probe: calmProbe}
+	case owning:
+		return o.watch(now, w)
+	case yielding:
+		return effects{probe: calmProbe}
+	}
+	return effects{}
+}
+
+func (o *ownership) verify(now time.Time, w *world, witness time.Time) effects {
+	if o.sent == 0 {
+		o.round = now
+	}
+	switch {
+	case o.sent < opinionProbes:
+		return effects{probe: urgentProbe, witnesses: o.want.NeedsWitness}
+	case o.want.NeedsWitness && !witness.After(o.round):
+		return o.hold(now, claim{})
+	}
+	return o.take(now, w)
+}
+
+// hold waits until nobody else answers or, with no claim, until a witness does.
+func (o *ownership) hold(now time.Time, c claim) effects {
+	tell := !o.told || o.holder.mac != c.mac
+	o.state, o.holder, o.told = held, c, true
+	o.sent, o.answered, o.next = 0, c != claim{}, now.Add(heldGap)
+	if !tell {
+		return effects{}
+	}
+	return effects{events: []Event{o.event(Held, c)}}
+}
