@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,11 +30,13 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/component-base/cli"
+	"k8s.io/utils/ptr"
 )
 
 // asController makes the test binary run as the controller, so that tests have
@@ -199,7 +202,7 @@ func manifest(t testing.TB, file string) []runtime.Object {
 	if err != nil {
 		t.Fatal(err)
 	}
-	strict := serializer()
+	strict := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
 	var out []runtime.Object
 	for r := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text))); ; {
 		part, err := r.Read()
@@ -215,11 +218,6 @@ func manifest(t testing.TB, file string) []runtime.Object {
 		}
 		out = append(out, obj)
 	}
-}
-
-func serializer() runtime.Decoder {
-	codecs := scheme.Codecs
-	return runtimeStrict{codecs.UniversalDeserializer()}
 }
 
 // audited is a request of the controller as the API server saw it.
@@ -295,4 +293,118 @@ func serviceAccountKey(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))
+}
+
+// in returns k for a test within another.
+func (k *kube) in(t testing.TB) *kube {
+	inner := *k
+	inner.t = t
+	return &inner
+}
+
+// create creates a LoadBalancer Service.
+func (k *kube) create(name string, edit ...func(*v1.Service)) {
+	k.t.Helper()
+	svc := &v1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"},
+		Spec: v1.ServiceSpec{Type: v1.ServiceTypeLoadBalancer, AllocateLoadBalancerNodePorts: ptr.To(false),
+			Ports: []v1.ServicePort{{Port: 80}}, Selector: map[string]string{"app": name}},
+	}
+	for _, e := range edit {
+		e(svc)
+	}
+	if _, err := k.admin.CoreV1().Services("default").Create(k.t.Context(), svc, metav1.CreateOptions{}); err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+// get returns a Service; nil if there is none.
+func (k *kube) get(name string) *v1.Service {
+	k.t.Helper()
+	svc, err := k.admin.CoreV1().Services("default").Get(k.t.Context(), name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return svc
+}
+
+// addressed waits until a Service shows the addresses and nothing else, and
+// returns how long that took.
+func (k *kube) addressed(name string, want ...string) time.Duration {
+	k.t.Helper()
+	return k.eventually(30*time.Second, fmt.Sprintf("%s has %v", name, want), func() error {
+		var have []string
+		for _, i := range k.get(name).Status.LoadBalancer.Ingress {
+			have = append(have, i.IP)
+		}
+		if !slices.Equal(have, want) {
+			return fmt.Errorf("it has %v", have)
+		}
+		return nil
+	})
+}
+
+// delete asks for the deletion of a Service.
+func (k *kube) delete(name string) {
+	k.t.Helper()
+	if err := k.admin.CoreV1().Services("default").Delete(k.t.Context(), name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		k.t.Fatal(err)
+	}
+}
+
+// remove deletes Services and waits until they are gone.
+func (k *kube) remove(names ...string) {
+	k.t.Helper()
+	for _, name := range names {
+		k.delete(name)
+	}
+	for _, name := range names {
+		k.eventually(30*time.Second, name+" is gone", func() error {
+			if k.get(name) != nil {
+				return errors.New("it is there")
+			}
+			return nil
+		})
+	}
+}
+
+// configure writes the user's ConfigMap.
+func (k *kube) configure(why, document string, annotations map[string]string) {
+	k.t.Helper()
+	maps := k.admin.CoreV1().ConfigMaps("herald-system")
+	cm := &v1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: configName, Annotations: annotations}, Data: map[string]string{documentKey: document}}
+	_, err := maps.Create(k.t.Context(), cm, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		_, err = maps.Update(k.t.Context(), cm, metav1.UpdateOptions{})
+	}
+	if err != nil {
+		k.t.Fatalf("configuration %s: %v", why, err)
+	}
+}
+
+// live returns what is published.
+func (k *kube) live() *v1.ConfigMap {
+	k.t.Helper()
+	cm, err := k.admin.CoreV1().ConfigMaps("herald-system").Get(k.t.Context(), liveName, metav1.GetOptions{})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return cm
+}
+
+// logged tells whether a process has logged the text.
+func (k *kube) logged(name, text string) error {
+	log, err := os.ReadFile(k.path(name + ".log"))
+	if err == nil && !strings.Contains(string(log), text) {
+		err = fmt.Errorf("%s has not logged %q", name, text)
+	}
+	return err
+}
+
+// pool returns a document with one pool.
+func pool(name string, ranges ...string) string {
+	return fmt.Sprintf("address-pools:\n- name: %s\n  protocol: layer2\n  addresses:\n  - %s\n", name, strings.Join(ranges, "\n  - "))
 }
