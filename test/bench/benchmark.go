@@ -19,12 +19,6 @@ func All() []Benchmark {
 	return []Benchmark{
 		allocator(),
 		burst(),
-		restart(),
-		resources(),
-		reply(),
-		idle(),
-		needless(),
-		failover(),
 	}
 }
 
