@@ -80,10 +80,10 @@ func (l *Lab) dialControlPlane(ctx context.Context, network, address string) (ne
 
 // waitAPIServer waits until the API server is ready.
 func (l *Lab) waitAPIServer(ctx context.Context) error {
-	return l.wait(ctx, wait{
-		what: "the API server to be ready", timeout: 90 * time.Second,
-		logs: []string{l.state.Log(etcd), l.state.Log(apiServer)},
-		done: func(ctx context.Context) (bool, string) {
+	return l.WaitFor(ctx, Wait{
+		What: "the API server to be ready", Timeout: 90 * time.Second,
+		Logs: []string{l.state.Log(etcd), l.state.Log(apiServer)},
+		Done: func(ctx context.Context) (bool, string) {
 			ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 			defer cancel()
 			answer, err := l.client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)

@@ -3,12 +3,21 @@ package lab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/netip"
 	"os/exec"
 	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/herald-lb/herald/test/internal/netns"
+	"github.com/herald-lb/herald/test/internal/rig"
+	"github.com/herald-lb/herald/test/lab/probe"
 )
 
 // Command returns a command that runs in a host's network namespace, with the
@@ -46,10 +55,140 @@ func (l *Lab) Do(host string, f func() error) error {
 	return netns.Do(l.state.Namespace(host), f)
 }
 
+// Get asks a web server from a host, on a connection of its own, and returns the
+// body of its answer, which must be 200.
+func (l *Lab) Get(ctx context.Context, host, url string) (string, error) {
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return l.Dial(ctx, host, network, address)
+		},
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("get %s: %s: %s", url, resp.Status, bytes.TrimSpace(body))
+	}
+	return string(body), err
+}
+
+// AddHost adds a host to the LAN, with addresses there and the lab's router as
+// its gateway.
+func (l *Lab) AddHost(name string) error {
+	used := map[string]bool{}
+	for _, h := range l.state.Hosts {
+		used[h.MAC] = true
+	}
+	for number := firstExtra; number <= lastExtra; number++ {
+		h := l.hostAt(name, number)
+		if used[h.MAC] {
+			continue
+		}
+		if err := l.state.AddHost(h); err != nil {
+			return err
+		}
+		return l.addDefaultRoute(h)
+	}
+	return fmt.Errorf("the LAN has no address left for host %s", name)
+}
+
+// AddFarHost adds a host that is behind another one instead of on the LAN, with
+// that one as its gateway. Its interface has the name of the host it is behind,
+// and the other way round; the addresses are those of the two ends, the near
+// one's first.
+func (l *Lab) AddFarHost(name, behind string, near, far netip.Prefix) error {
+	if _, err := l.state.Host(behind); err != nil {
+		return err
+	}
+	if _, err := l.state.Host(name); err != nil {
+		if err := l.state.AddHost(rig.Host{Name: name}); err != nil {
+			return err
+		}
+		if err := l.state.Connect(behind, name); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(l.state.AddAddresses(behind, name, near), l.state.AddAddresses(name, behind, far), l.state.Forward(behind)); err != nil {
+		return err
+	}
+	all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	if near.Addr().Is6() {
+		all = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	return l.state.AddRoute(name, all, near.Addr())
+}
+
+// AddRoute gives a host a route.
+func (l *Lab) AddRoute(host string, to netip.Prefix, via netip.Addr) error {
+	if _, err := l.state.Host(host); err != nil {
+		return err
+	}
+	return l.state.AddRoute(host, to, via)
+}
+
+// Address is a host's address on the LAN of the family that like is of.
+func (l *Lab) Address(host string, like netip.Addr) (netip.Addr, error) {
+	h, err := l.state.Host(host)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	for _, a := range hostAddresses(h) {
+		if a.Is4() == like.Is4() {
+			return a, nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("host %s has no address of the family of %v on the LAN", host, like)
+}
+
+// Counters are what an interface has seen since it was made.
+type Counters struct{ RxPackets, RxBytes, TxPackets, TxBytes uint64 }
+
+// Counters reads the counters of a host's interface.
+func (l *Lab) Counters(host, iface string) (Counters, error) {
+	var c Counters
+	err := l.Do(host, func() error {
+		link, err := netlink.LinkByName(iface)
+		if err != nil {
+			return fmt.Errorf("interface %s of %s: %w", iface, host, err)
+		}
+		s := link.Attrs().Statistics
+		c = Counters{RxPackets: s.RxPackets, RxBytes: s.RxBytes, TxPackets: s.TxPackets, TxBytes: s.TxBytes}
+		return nil
+	})
+	return c, err
+}
+
 // Dial connects from a host to an address and port.
 func (l *Lab) Dial(ctx context.Context, host, network, address string) (net.Conn, error) {
 	if _, err := l.state.Host(host); err != nil {
 		return nil, err
 	}
 	return netns.Dial(ctx, l.state.Namespace(host), network, address)
+}
+
+// Probe opens connections to a target from a host, at a steady rate, until stop
+// is called, which returns what was seen. The prober can be asked meanwhile.
+func (l *Lab) Probe(host string, o probe.Options) (p *probe.Prober, stop func() (probe.Report, error), err error) {
+	if _, err := l.state.Host(host); err != nil {
+		return nil, nil, err
+	}
+	if p, err = probe.New(l.state.Namespace(host), o); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	return p, func() (probe.Report, error) {
+		report := p.Report()
+		cancel()
+		return report, <-done
+	}, nil
 }

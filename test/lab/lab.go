@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"k8s.io/client-go/kubernetes"
@@ -138,11 +140,11 @@ func List() ([]string, error) { return rig.List() }
 // is left. It may be called more than once.
 func (l *Lab) Down(ctx context.Context) error {
 	l.mu.Lock()
-	for conn := range l.conns {
+	open := slices.Collect(maps.Keys(l.conns))
+	l.mu.Unlock()
+	for _, conn := range open { // each takes itself off the list
 		conn.Close()
 	}
-	clear(l.conns)
-	l.mu.Unlock()
 	return rig.Teardown(ctx, l.state.Name)
 }
 

@@ -31,6 +31,8 @@ var (
 const (
 	maxNodes  = 80 // n1 is .11, and .100 is the client's
 	firstNode = 11
+	// The numbers of hosts that are added later.
+	firstExtra, lastExtra = 101, 239
 )
 
 // hostAt is a host with the LAN's address of that number, in decimal in both

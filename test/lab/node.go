@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -80,17 +81,22 @@ func (l *Lab) boot(ctx context.Context, name string) error {
 	return nil
 }
 
-// WaitNodesReady waits until the nodes are Ready.
+// WaitNodesReady waits until the nodes are Ready and their kube-proxies have
+// put the cluster's Services into effect.
 func (l *Lab) WaitNodesReady(ctx context.Context, names ...string) error {
 	var logs []string
 	for _, name := range names {
-		logs = append(logs, l.spec(name).BootLog(), l.spec(name).Log("kubelet"))
+		logs = append(logs, l.spec(name).BootLog(), l.spec(name).Log("kube-proxy"), l.spec(name).Log("kubelet"))
 	}
-	return l.wait(ctx, wait{
-		what: "nodes " + strings.Join(names, ", ") + " to be Ready", timeout: 2 * time.Minute, logs: logs,
-		done: func(ctx context.Context) (bool, string) {
+	return l.WaitFor(ctx, Wait{
+		What: "nodes " + strings.Join(names, ", ") + " to be Ready", Timeout: 2 * time.Minute, Logs: logs,
+		Done: func(ctx context.Context) (bool, string) {
 			for _, name := range names {
-				if ok, seen := l.nodeReady(ctx, name); !ok {
+				ok, seen := l.nodeReady(ctx, name)
+				if ok {
+					ok, seen = l.proxyReady(ctx, name)
+				}
+				if !ok {
 					return false, name + ": " + seen
 				}
 			}
@@ -102,9 +108,9 @@ func (l *Lab) WaitNodesReady(ctx context.Context, names ...string) error {
 // WaitNodeNotReady waits until the control plane has noticed that a node is
 // gone.
 func (l *Lab) WaitNodeNotReady(ctx context.Context, name string) error {
-	return l.wait(ctx, wait{
-		what: "node " + name + " not to be Ready any more", timeout: time.Minute,
-		done: func(ctx context.Context) (bool, string) {
+	return l.WaitFor(ctx, Wait{
+		What: "node " + name + " not to be Ready any more", Timeout: time.Minute,
+		Done: func(ctx context.Context) (bool, string) {
 			ok, seen := l.nodeReady(ctx, name)
 			return !ok && seen != "", "Ready"
 		},
@@ -122,6 +128,20 @@ func (l *Lab) nodeReady(ctx context.Context, name string) (ok bool, seen string)
 		}
 	}
 	return false, "no status yet"
+}
+
+// proxyReady asks a node's kube-proxy whether it is in step.
+func (l *Lab) proxyReady(ctx context.Context, name string) (ok bool, seen string) {
+	h, err := l.node(name)
+	if err != nil {
+		return false, err.Error()
+	}
+	const healthPort = 10256
+	_, err = l.Get(ctx, ControlPlane, "http://"+netip.AddrPortFrom(hostAddresses(h)[0], healthPort).String()+"/healthz")
+	if err != nil {
+		return false, "kube-proxy: " + err.Error()
+	}
+	return true, ""
 }
 
 // CutCable pulls a host's cable out of the switch: no frame passes, and both
@@ -194,14 +214,27 @@ func (l *Lab) KillProcess(name, program string, sig unix.Signal) error {
 	if _, err := l.node(name); err != nil {
 		return err
 	}
-	hit, err := l.state.UnitGroup(name).Signal(sig, func(pid int) bool {
-		exe, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
-		return err == nil && filepath.Base(exe) == program
-	})
+	hit, err := l.state.UnitGroup(name).Signal(sig, func(pid int) bool { return runs(pid, program) })
 	if err == nil && len(hit) == 0 {
 		err = fmt.Errorf("node %s runs no program %q", name, program)
 	}
 	return err
+}
+
+// Pids lists the processes of a node, in containers or not, that run a program
+// of that file name, by the ids that this machine knows them by.
+func (l *Lab) Pids(name, program string) ([]int, error) {
+	if _, err := l.node(name); err != nil {
+		return nil, err
+	}
+	pids, err := l.state.UnitGroup(name).Pids()
+	return slices.DeleteFunc(pids, func(pid int) bool { return !runs(pid, program) }), err
+}
+
+// runs reports whether a process executes a file of that name.
+func runs(pid int, program string) bool {
+	exe, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
+	return err == nil && filepath.Base(exe) == program
 }
 
 // NodeCommand returns a command that runs inside a node: in its namespaces, with
@@ -215,7 +248,12 @@ func (l *Lab) NodeCommand(ctx context.Context, name string, argv ...string) (*ex
 		return nil, err
 	}
 	enter := []string{"nsenter", "--target", strconv.Itoa(pid), "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--"}
-	return l.state.Command(ctx, name, append(enter, argv...)...)
+	cmd, err := l.state.Command(ctx, name, append(enter, argv...)...)
+	if err != nil {
+		return nil, err
+	}
+	cmd.Env = append(os.Environ(), "PATH="+node.Path)
+	return cmd, nil
 }
 
 // NodeExec runs a command inside a node and returns what it printed.

@@ -26,13 +26,13 @@ func (p *progress) step(format string, args ...any) {
 	fmt.Fprintf(p.w, "%5.1f s  %s\n", time.Since(p.start).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// wait is something to wait for.
-type wait struct {
-	what    string
-	timeout time.Duration
-	logs    []string // whose last lines say why it does not come
-	// done reports whether it has come, and if not, what is seen of it.
-	done func(ctx context.Context) (ok bool, seen string)
+// Wait is something to wait for.
+type Wait struct {
+	What    string
+	Timeout time.Duration
+	Logs    []string // whose last lines say why it does not come
+	// Done reports whether it has come, and if not, what is seen of it.
+	Done func(ctx context.Context) (ok bool, seen string)
 }
 
 // Between looks, and before and between the lines that say what is waited for.
@@ -42,10 +42,10 @@ const (
 	remindEvery = 10 * time.Second
 )
 
-// wait waits. From a few seconds on it says what for; if it is in vain, its
+// WaitFor waits. From a few seconds on it says what for; if it is in vain, its
 // error has the end of the logs.
-func (l *Lab) wait(ctx context.Context, w wait) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, w.timeout, fmt.Errorf("not within %v", w.timeout))
+func (l *Lab) WaitFor(ctx context.Context, w Wait) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, w.Timeout, fmt.Errorf("not within %v", w.Timeout))
 	defer cancel()
 	say := time.NewTimer(silence)
 	defer say.Stop()
@@ -53,7 +53,7 @@ func (l *Lab) wait(ctx context.Context, w wait) error {
 	defer look.Stop()
 	var seen string
 	for {
-		ok, now := w.done(ctx)
+		ok, now := w.Done(ctx)
 		if ok {
 			return nil
 		}
@@ -62,9 +62,9 @@ func (l *Lab) wait(ctx context.Context, w wait) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w; last seen: %s%s", w.what, context.Cause(ctx), seen, tails(w.logs))
+			return fmt.Errorf("%s: %w; last seen: %s%s", w.What, context.Cause(ctx), seen, tails(w.Logs))
 		case <-say.C:
-			l.progress.step("waiting for %s (%s)", w.what, seen)
+			l.progress.step("waiting for %s (%s)", w.What, seen)
 			say.Reset(remindEvery)
 		case <-look.C:
 		}

@@ -67,7 +67,7 @@ func Init(s *Spec) error {
 	if err := writeConfig(s); err != nil {
 		return err
 	}
-	if err := os.Setenv("PATH", binDir+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"); err != nil {
+	if err := os.Setenv("PATH", Path); err != nil {
 		return err
 	}
 	sup := newSupervisor()
@@ -78,10 +78,10 @@ func Init(s *Spec) error {
 	if err := importImages(sup); err != nil {
 		return err
 	}
+	waitUntil(func() bool { _, err := os.Stat("/var/" + released); return err == nil })
 	if err := sup.keep("kube-proxy", proxyArgs(s)...); err != nil {
 		return err
 	}
-	waitUntil(func() bool { _, err := os.Stat("/var/" + released); return err == nil })
 	if err := sup.keep("kubelet", kubeletArgs(s)...); err != nil {
 		return err
 	}

@@ -18,6 +18,9 @@ const (
 	imagesDir = "/run/lab/images"
 )
 
+// Path is where a node looks for programs: the cluster's own come first.
+const Path = binDir + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 // machineSettings are the kernel settings of the whole machine that a kubelet
 // insists on, with the values it wants to see.
 var machineSettings = map[string]string{

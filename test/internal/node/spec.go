@@ -61,8 +61,9 @@ func (s *Spec) Log(daemon string) string {
 	return filepath.Join(s.Dir, "var", "log", daemon+".log")
 }
 
-// Release lets a node that boots for the first time start its kubelet: before
-// the API server answers, it would only wait longer and longer between tries.
+// Release lets a node that boots for the first time start its kubelet and
+// kube-proxy: before the API server answers, they would only wait longer and
+// longer between tries.
 func (s *Spec) Release() error {
 	return os.WriteFile(filepath.Join(s.Dir, "var", released), nil, 0o600)
 }
