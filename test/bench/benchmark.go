@@ -19,6 +19,7 @@ func All() []Benchmark {
 	return []Benchmark{
 		allocator(),
 		burst(),
+		restart(),
 	}
 }
 

@@ -102,7 +102,7 @@ func burstRows(services int, ours, theirs, alone []burstResult) Result {
 
 // heraldBurst creates Services and lets Herald give them addresses.
 func (e *Env) heraldBurst(ctx context.Context, c *cluster) (burstResult, error) {
-	return e.measureBurst(ctx, c, nil, func(user string) bool { return isHerald(user) })
+	return e.measureBurst(ctx, c, nil, isHerald)
 }
 
 // bareBurst does the same with a bare client in Herald's place.
@@ -195,6 +195,10 @@ func (e *Env) measureBurst(ctx context.Context, c *cluster, change func(*corev1.
 	r := burstResult{rate: rateUntil(start, at)}
 	for name, t := range at {
 		r.latencies = append(r.latencies, float64(t.Sub(created[name]))/float64(time.Millisecond))
+	}
+	// What was seen last may not be in the log yet.
+	if err := pause(ctx, time.Second); err != nil {
+		return burstResult{}, err
 	}
 	writes, err := mark.count(func(w auditEvent) bool { return w.isServiceWrite() && w.Verb != "create" && by(w.User.Username) })
 	r.writes = float64(writes) / float64(len(names))
