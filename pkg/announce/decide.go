@@ -74,6 +74,7 @@ type decider struct {
 	self       int32        // -1 if this node is not a candidate
 	cuts       []netip.Addr // where the set of prefixes that contain an address changes
 	regions    map[regionKey]*region
+	siblings   siblings
 	locals     localNodes
 }
 
@@ -83,6 +84,7 @@ func newDecider(s *Snapshot) *decider {
 		index:    make(map[string]int32, len(s.Members)),
 		self:     -1,
 		regions:  map[regionKey]*region{},
+		siblings: siblingsOf(s.Services),
 	}
 	for i, name := range slices.Sorted(maps.Keys(s.Members)) {
 		m := s.Members[name]
@@ -199,7 +201,7 @@ func (d *decider) elect(out *Address, tenants []tenancy, order []string) []strin
 		out.Reason = NoReadyEndpoint
 		return order
 	}
-	best := d.rank(reg, AddrHash(out.Addr))
+	best := d.rank(reg, AddrHash(d.siblings.lowest(out.Addr)))
 	for _, i := range best.nodes[:best.n] {
 		order = append(order, d.candidates[i].name)
 	}

@@ -47,6 +47,7 @@ func naiveOrder(s Snapshot, a netip.Addr) []string {
 		}
 		eligible = append(eligible, name)
 	}
+	elects := AddrHash(naiveLowest(s.Services, a))
 	slices.SortFunc(eligible, func(x, y string) int {
 		if dx, dy := s.Members[x].Draining, s.Members[y].Draining; dx != dy {
 			if dx {
@@ -54,9 +55,25 @@ func naiveOrder(s Snapshot, a netip.Addr) []string {
 			}
 			return -1
 		}
-		return cmp.Compare(Score(NodeHash(y), AddrHash(a)), Score(NodeHash(x), AddrHash(a)))
+		return cmp.Compare(Score(NodeHash(y), elects), Score(NodeHash(x), elects))
 	})
 	return eligible[:min(len(eligible), MaxOrder)]
+}
+
+// naiveLowest is the lowest of the addresses that are bound to a through Services.
+func naiveLowest(services []Service, a netip.Addr) netip.Addr {
+	group := map[netip.Addr]bool{a: true}
+	for size := 0; size != len(group); {
+		size = len(group)
+		for _, svc := range services {
+			if slices.ContainsFunc(svc.Addresses, func(b netip.Addr) bool { return group[b] }) {
+				for _, b := range svc.Addresses {
+					group[b] = true
+				}
+			}
+		}
+	}
+	return slices.MinFunc(slices.Collect(maps.Keys(group)), netip.Addr.Compare)
 }
 
 func mustRange(from, to string) netipx.IPRange {

@@ -72,7 +72,7 @@ kind: Policy
 omitStages: [RequestReceived]
 rules:
   - level: Metadata
-    users: ["system:serviceaccount:herald-system:herald-controller"]
+    users: ["system:serviceaccount:herald-system:cloud-controller-manager"]
   - level: None
 `
 
@@ -151,7 +151,7 @@ func (k *kube) start(program string, env []string, log string, args ...string) *
 // the shipped manifests.
 func (k *kube) controller(name string, args ...string) *exec.Cmd {
 	k.t.Helper()
-	token, err := k.admin.CoreV1().ServiceAccounts("herald-system").CreateToken(k.t.Context(), "herald-controller",
+	token, err := k.admin.CoreV1().ServiceAccounts("herald-system").CreateToken(k.t.Context(), "cloud-controller-manager",
 		&authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	if err != nil {
 		k.t.Fatal(err)

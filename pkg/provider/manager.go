@@ -28,7 +28,7 @@ import (
 const handOverTime = 1500 * time.Millisecond
 
 // component is the source of our Events.
-const component = "herald-controller"
+const component = "herald-cloud-controller-manager"
 
 // manager is Herald's part of a cloud controller manager.
 type manager struct {

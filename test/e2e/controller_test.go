@@ -16,7 +16,7 @@ import (
 	"github.com/herald-lb/herald/test/lab"
 )
 
-const lease = "cloud-controller-manager"
+const lease = "herald-cloud-controller-manager"
 
 // leader names the pod that leads the controllers.
 func (c *cluster) leader(ctx context.Context) (corev1.Pod, error) {

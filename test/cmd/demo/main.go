@@ -195,14 +195,11 @@ func (d *demo) failover(ctx context.Context, address netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	prober, err := d.lab.Prober(lab.Client, probe.Options{Target: netip.AddrPortFrom(address, 80)})
+	_, stop, err := d.lab.Probe(lab.Client, probe.Options{Target: netip.AddrPortFrom(address, 80)})
 	if err != nil {
 		return err
 	}
-	probing, stop := context.WithCancel(ctx)
 	defer stop()
-	done := make(chan error, 1)
-	go func() { done <- prober.Run(probing) }()
 	if err := sleep(ctx, time.Second); err != nil {
 		return err
 	}
@@ -217,11 +214,10 @@ func (d *demo) failover(ctx context.Context, address netip.Addr) error {
 	if err := sleep(ctx, 2*time.Second); err != nil {
 		return err
 	}
-	stop()
-	if err := <-done; err != nil {
+	report, err := stop()
+	if err != nil {
 		return err
 	}
-	report := prober.Report()
 	fmt.Fprintf(d.out, "the client went without an answer for %v; %d of its %d connections failed\n",
 		report.Worst().Round(time.Millisecond), len(report.Failures), report.Sent)
 	d.say("The cable is mended")
