@@ -128,6 +128,9 @@ func (c *controller) run(ctx context.Context, workers int, m *controllersmetrics
 		factory.Start(ctx.Done())
 		defer factory.Shutdown()
 	}
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() { c.secret(ctx) }) // first of all: announcers wait for it
 	if !cache.WaitForCacheSync(ctx.Done(), c.synced...) {
 		return
 	}
@@ -135,15 +138,12 @@ func (c *controller) run(ctx context.Context, workers int, m *controllersmetrics
 		klog.FromContext(ctx).Error(err, "The state of the cluster can't be read, nothing is given out")
 		return
 	}
-	var group sync.WaitGroup
-	defer group.Wait()
 	for range reporters {
 		group.Go(func() { c.reporter.run(ctx) })
 	}
 	group.Go(func() { c.verifier.run(ctx) })
 	group.Go(func() { c.configurator.run(ctx) })
 	group.Go(func() { c.settle(ctx) })
-	group.Go(func() { c.secret(ctx) })
 	c.stock.Run(ctx, workers, m)
 }
 
