@@ -20,6 +20,8 @@ func All() []Benchmark {
 		allocator(),
 		burst(),
 		restart(),
+		resources(),
+		reply(),
 	}
 }
 

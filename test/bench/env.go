@@ -34,6 +34,7 @@ const document = `address-pools:
 // prefix too.
 type cluster struct {
 	*herald.Cluster
+	flooding bool // the host that floods is there
 }
 
 // Cluster returns a cluster of so many nodes: the one that is up, if it is of
@@ -49,7 +50,7 @@ func (e *Env) Cluster(ctx context.Context, nodes int) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.cluster = &cluster{c}
+	e.cluster = &cluster{Cluster: c}
 	for _, host := range append(c.Nodes(), lab.Client) {
 		a, err := e.cluster.second(host)
 		if err == nil {
