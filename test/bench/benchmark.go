@@ -22,6 +22,9 @@ func All() []Benchmark {
 		restart(),
 		resources(),
 		reply(),
+		idle(),
+		needless(),
+		failover(),
 	}
 }
 

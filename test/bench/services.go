@@ -184,3 +184,22 @@ func (s *sightings) wait(ctx context.Context, within time.Duration) (map[string]
 		return nil, fmt.Errorf("only %d of %d Services have an address after %v", len(s.seen), s.want, within)
 	}
 }
+
+// createAndWait creates Services and waits until all have addresses.
+func createAndWait(ctx context.Context, client kubernetes.Interface, ns string, names []string, change func(*corev1.Service)) error {
+	watching, cancel := context.WithCancel(ctx)
+	defer cancel()
+	seen, err := watchAddresses(watching, client, ns, len(names))
+	if err != nil {
+		return err
+	}
+	err = each(ctx, names, func(ctx context.Context, name string) error {
+		_, err := client.CoreV1().Services(ns).Create(ctx, newService(name, change), metav1.CreateOptions{})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = seen.wait(ctx, burstTimeout)
+	return err
+}
