@@ -4,24 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/herald-lb/herald/test/lab"
-	"github.com/herald-lb/herald/test/lab/probe"
-)
-
-// Times of a failover.
-const (
-	// gapAfter is what counts as a time without an answer: three connections in
-	// a row.
-	gapAfter = 30 * time.Millisecond
-	// takeoverTimeout is how long is waited for others to take over.
-	takeoverTimeout = 15 * time.Second
-	// failedAfter is how long a connection may take to fail.
-	failedAfter = 1500 * time.Millisecond
 )
 
 func failover() Benchmark {
@@ -108,14 +92,15 @@ func (e *Env) failoversOf(ctx context.Context, nodes int, to *Result) (err error
 			return err
 		}
 		for _, f := range faults() {
-			name := fmt.Sprintf("%d nodes, %d addresses, %s", nodes, n, f.name)
+			name := fmt.Sprintf("%d nodes, %s, %s", nodes, plural(n, "address"), f.name)
 			e.failovers(ctx, trial{c, f, addresses}, name, to)
 		}
 	}
 	return nil
 }
 
-// failovers lets a fault happen several times.
+// failovers lets a fault happen several times. A trial in which the prober
+// itself fell behind tells nothing, and is done again, up to as often again.
 func (e *Env) failovers(ctx context.Context, t trial, name string, to *Result) {
 	gap := Row{Name: name + ": without an answer", Unit: "ms"}
 	taken := Row{Name: name + ": taken over", Unit: "ms"}
@@ -123,122 +108,34 @@ func (e *Env) failovers(ctx context.Context, t trial, name string, to *Result) {
 	if t.fault.goal > 0 {
 		gap.Goal = fmt.Sprintf("worst < %s ms", number(t.fault.goal))
 	}
-	for range e.Failovers {
+	again := 0
+	for len(gap.Values) < e.Failovers {
 		o, err := t.run(ctx)
 		if err != nil {
 			to.Rows = append(to.Rows, missing(name, err))
 			break
 		}
 		e.say("%s: %v without an answer, taken over after %v, %d failed, prober late by %v", name, o.gap, o.taken, o.failed, o.late)
+		if o.late > gapAfter && again < e.Failovers {
+			again++
+			continue
+		}
 		gap.Values = append(gap.Values, milliseconds(o.gap))
 		taken.Values = append(taken.Values, milliseconds(o.taken))
 		failed.Values = append(failed.Values, float64(o.failed))
 	}
-	to.Rows = append(to.Rows, gap, taken, failed)
+	if again > 0 {
+		to.Notes = append(to.Notes, fmt.Sprintf("%s: %d trials were done again, because the prober itself fell behind by more than %v.", name, again, gapAfter))
+	}
+	if len(gap.Values) > 0 {
+		to.Rows = append(to.Rows, gap, taken, failed)
+	}
 	to.Plot.Lines = append(to.Plot.Lines, PlotLine{Name: name, Values: gap.Values, Goal: t.fault.goal})
 }
 
-// trial is a fault to try, on some addresses; the client probes the first.
-type trial struct {
-	*cluster
-	fault     fault
-	addresses []netip.Addr
-}
-
-// outcome is what came of a trial.
-type outcome struct {
-	gap    time.Duration // longest without an answer
-	taken  time.Duration // until all addresses of the node had another owner
-	failed int           // connections
-	late   time.Duration // of the prober itself
-}
-
-// run lets the fault happen once, and undoes it.
-func (t trial) run(ctx context.Context) (o outcome, err error) {
-	claims, err := t.watchClaims(ctx)
-	if err != nil {
-		return o, err
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
 	}
-	defer claims.close()
-	if err := claims.waitOwned(ctx, t.addresses, time.Minute); err != nil {
-		return o, err
-	}
-	owner := claims.owner(t.addresses[0]).node
-	if err := t.deployWeb(ctx, "failover", owner); err != nil {
-		return o, err
-	}
-	if err := claims.waitStable(ctx, t.addresses); err != nil {
-		return o, err
-	}
-	if now := claims.owner(t.addresses[0]).node; now != owner {
-		return o, fmt.Errorf("%v moved from %s to %s by itself", t.addresses[0], owner, now)
-	}
-	moving := claims.unowned(t.addresses, func(c claim) bool { return c.node != owner })
-	prober, stop, err := t.Probe(lab.Client, probe.Options{Target: netip.AddrPortFrom(t.addresses[0], 80), GapAfter: gapAfter})
-	if err != nil {
-		return o, err
-	}
-	if err := t.waitSteady(ctx, prober); err != nil {
-		_, stopErr := stop()
-		return o, errors.Join(err, stopErr)
-	}
-	start := time.Now()
-	err = t.fault.inject(ctx, t.cluster, owner)
-	if err == nil {
-		o.taken, err = claims.takenFrom(ctx, owner, moving, start)
-	}
-	err = errors.Join(err, pause(ctx, failedAfter))
-	report, stopErr := stop()
-	o.gap, o.failed, o.late = report.Worst(), len(report.Failures), report.Late
-	return o, errors.Join(err, stopErr, t.repair(context.WithoutCancel(ctx), owner))
-}
-
-// waitSteady waits until the client gets its answers, and forgets what was
-// before.
-func (t trial) waitSteady(ctx context.Context, p *probe.Prober) error {
-	const answers = 100
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		p.Reset()
-		if err := pause(ctx, 1200*time.Millisecond); err != nil {
-			return err
-		}
-		r := p.Report()
-		if r.Answered >= answers && len(r.Failures) == 0 && len(r.Gaps) == 0 {
-			p.Reset()
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("%v does not answer steadily before the fault: %v", t.addresses[0], r)
-		}
-	}
-}
-
-// takenFrom waits until other nodes have claimed all addresses, and returns when
-// the last was, counted from start.
-func (w *claims) takenFrom(ctx context.Context, owner string, addresses []netip.Addr, start time.Time) (time.Duration, error) {
-	elsewhere := func(c claim) bool { return c.node != owner && c.at.After(start) }
-	for time.Since(start) < takeoverTimeout {
-		if len(w.unowned(addresses, elsewhere)) == 0 {
-			var last time.Duration
-			for _, a := range addresses {
-				last = max(last, w.owner(a).at.Sub(start))
-			}
-			return last, nil
-		}
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
-			return 0, err
-		}
-	}
-	return takeoverTimeout, nil
-}
-
-// repair undoes the fault and waits until everything runs again.
-func (t trial) repair(ctx context.Context, node string) error {
-	if err := t.fault.undo(ctx, t.cluster, node); err != nil {
-		return err
-	}
-	if err := t.WaitNodesReady(ctx, t.Nodes()...); err != nil {
-		return err
-	}
-	return t.WaitRollout(ctx)
+	return fmt.Sprintf("%d %ses", n, what)
 }

@@ -96,13 +96,13 @@ func (c *cluster) startCounters(ctx context.Context) error {
 	for _, node := range c.Nodes() {
 		fmt.Fprintf(&rules, "counter %s { }\n", node)
 	}
-	rules.WriteString("chain in { type filter hook prerouting priority 0;\n")
+	rules.WriteString("chain in {\ntype filter hook prerouting priority 0;\n")
 	for _, node := range c.Nodes() {
 		for _, end := range []string{"sport", "dport"} {
 			fmt.Fprintf(&rules, "iifname %q meta l4proto { tcp, udp } th %s 7946 counter name %q accept\n", node, end, node)
 		}
 	}
-	rules.WriteString("} }\n")
+	rules.WriteString("}\n}\n")
 	return c.nft(ctx, rules.String())
 }
 

@@ -87,7 +87,9 @@ func runRestart(ctx context.Context, e *Env) (result Result, err error) {
 			e.say("%s: %.2f s, %d writes", kind.name, seconds, n)
 			writes.Values, took.Values = append(writes.Values, float64(n)), append(took.Values, seconds)
 		}
-		result.Rows = append(result.Rows, writes, took)
+		if len(took.Values) > 0 {
+			result.Rows = append(result.Rows, writes, took)
+		}
 	}
 	result.Notes = []string{
 		fmt.Sprintf("%d Services have their addresses. Writes are those of Herald's programs to these, by the API server's audit log, from the restart until %v after the new Service has its address.", e.Services, restartSettles),

@@ -154,7 +154,10 @@ func becomeShell(ctx context.Context, pid int) error {
 // loseFrames drops one frame of ten at the switch.
 func loseFrames(ctx context.Context, c *cluster) (stop func() error, err error) {
 	const rules = `table bridge loss {
-chain all { type filter hook forward priority 0; numgen random mod 100 < 10 drop; }
+chain forward {
+type filter hook forward priority 0;
+numgen random mod 100 < 10 drop
+}
 }
 `
 	return func() error { return c.nft(context.WithoutCancel(ctx), "delete table bridge loss\n") }, c.nft(ctx, rules)
