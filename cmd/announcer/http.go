@@ -65,9 +65,9 @@ func check(f func() error) http.HandlerFunc {
 
 // Run serves until ctx ends and then returns nil.
 func (s *httpServer) Run(ctx context.Context) error {
-	servers := map[netip.AddrPort]*http.Server{s.private: newServer(s.privateMux)}
-	if !s.public.Addr().IsLoopback() {
-		servers[s.public] = newServer(s.publicMux)
+	servers := map[netip.AddrPort]*http.Server{
+		s.public:  newServer(s.publicMux),
+		s.private: newServer(s.privateMux), // alone, if the node's address is this one
 	}
 	failed := make(chan error, len(servers))
 	running := 0

@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/pflag"
@@ -19,7 +19,14 @@ import (
 // version is set by the linker.
 var version = "v0.1.0"
 
+// gcPercent trades a little of the processor for memory, of which every node of
+// the cluster pays: the heap is a few megabytes.
+const gcPercent = 50
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
@@ -52,7 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	klog.SetSlogLogger(log.With("from", "client-go"))
 	log.Info("announcer", "version", version, "node", o.nodeName, "address", o.hostIP)
 	if err := serve(ctx, o, log); err != nil {
-		log.LogAttrs(context.Background(), slog.LevelError, "the announcer stops", slog.Any("err", err))
+		log.Error("the announcer stops", "err", err)
 		return 1
 	}
 	return 0

@@ -68,7 +68,8 @@ func assemble(o *options, log *slog.Logger) (*parts, error) {
 		return nil, err
 	}
 	p.speaker = layer2.New(layer2.Config{
-		Self: o.nodeName, Opener: layer2.Sockets{}, Outranks: announce.Outranks, Log: log, Metrics: layer2Metrics,
+		Self: o.nodeName, Opener: layer2.Sockets{}, Groups: layer2.NewJoinedGroups(), Outranks: announce.Outranks,
+		Log: log, Metrics: layer2Metrics,
 	})
 	p.layer2 = &layer2Adapter{speaker: p.speaker}
 	p.agent = agent.New(agent.Options{

@@ -17,6 +17,14 @@ func testAddrs(n int) []netip.Addr {
 	return addrs
 }
 
+func nodeHashes(pattern string, n int) []uint64 {
+	hashes := make([]uint64, n)
+	for i := range hashes {
+		hashes[i] = NodeHash(fmt.Sprintf(pattern, i))
+	}
+	return hashes
+}
+
 // A chi-squared test over the winners: rendezvous must be fair for any number
 // of nodes with names as alike as real ones are.
 func TestScoreSpreadsEvenly(t *testing.T) {
@@ -24,10 +32,11 @@ func TestScoreSpreadsEvenly(t *testing.T) {
 	addrs := testAddrs(n)
 	for _, nodes := range []int{2, 3, 5, 10, 100} {
 		wins := make([]float64, nodes)
+		hashes := nodeHashes("n%d", nodes)
 		for _, a := range addrs {
-			best, owner := uint64(0), 0
-			for i := range nodes {
-				if s := Score(NodeHash(fmt.Sprintf("n%d", i+1)), AddrHash(a)); s > best {
+			best, owner, addr := uint64(0), 0, AddrHash(a)
+			for i, node := range hashes {
+				if s := Score(node, addr); s > best {
 					best, owner = s, i
 				}
 			}
@@ -48,10 +57,11 @@ func TestScoreSpreadsEvenly(t *testing.T) {
 func TestScoreSpreadsSuccessorsEvenly(t *testing.T) {
 	const n = 30000
 	var second [5]float64
+	hashes := nodeHashes("worker-%d", len(second))
 	for _, a := range testAddrs(n) {
 		var r ranking
-		for i := range 5 {
-			r.offer(int32(i), Score(NodeHash(fmt.Sprintf("worker-%d", i)), AddrHash(a)))
+		for i, node := range hashes {
+			r.offer(int32(i), Score(node, AddrHash(a)))
 		}
 		if r.nodes[0] == 0 {
 			second[r.nodes[1]]++

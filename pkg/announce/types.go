@@ -1,6 +1,7 @@
 package announce
 
 import (
+	"fmt"
 	"net/netip"
 
 	"github.com/herald-lb/herald/pkg/config"
@@ -46,6 +47,14 @@ type Member struct {
 
 // MAC is an IEEE 802 48-bit address.
 type MAC [6]byte
+
+// String returns the address as in 02:00:5e:10:00:01.
+func (m MAC) String() string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+}
+
+// MarshalText returns what String does.
+func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 // Link is a network interface on which a node can answer for addresses.
 type Link struct {

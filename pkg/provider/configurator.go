@@ -2,7 +2,6 @@ package provider
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -218,11 +217,13 @@ func (c *configurator) publish(ctx context.Context) error {
 		changed.Data, changed.BinaryData = want.Data, nil
 		_, err = c.client.ConfigMaps(c.options.Namespace).Update(ctx, changed, metav1.UpdateOptions{})
 	}
-	if apierrors.IsForbidden(err) && apierrors.HasStatusCause(err, v1.NamespaceTerminatingCause) {
+	switch {
+	case apierrors.IsAlreadyExists(err), apierrors.IsConflict(err):
+		return nil // the cache is behind; what it gets next makes us look again
+	case apierrors.HasStatusCause(err, v1.NamespaceTerminatingCause):
 		return nil // everything is being taken down
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("ConfigMap %s/%s", c.options.Namespace, liveName), err)
+	case err != nil:
+		return fmt.Errorf("ConfigMap %s/%s: %w", c.options.Namespace, liveName, err)
 	}
 	return nil
 }

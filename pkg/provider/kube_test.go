@@ -261,7 +261,7 @@ func TestKubeHandOver(t *testing.T) {
 	a := k.controller("a")
 	k.eventually(60*time.Second, "a leads", func() error { return k.ready("a") })
 	b := k.controller("b")
-	k.eventually(60*time.Second, "b stands by", func() error { return k.logged("b", "attempting to acquire leader lease") })
+	k.eventually(60*time.Second, "b stands by", func() error { return k.logged("b", "to acquire leader lease") })
 	k.create("steady")
 	k.addressed("steady", "192.0.2.0")
 
@@ -279,7 +279,7 @@ func TestKubeHandOver(t *testing.T) {
 	}
 
 	c := k.controller("c")
-	k.eventually(60*time.Second, "c stands by", func() error { return k.logged("c", "attempting to acquire leader lease") })
+	k.eventually(60*time.Second, "c stands by", func() error { return k.logged("c", "to acquire leader lease") })
 	begin = time.Now()
 	_ = b.Process.Kill()
 	k.create("killed")

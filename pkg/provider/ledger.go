@@ -36,8 +36,17 @@ type decision struct {
 type entry struct {
 	ask
 	refusal *ipam.Refusal
-	partial bool // holds fewer families than it would take
+	open    bool // not decided about yet, or holds fewer families than it would take
 }
+
+// unsettled is who has not been tried against the last changes.
+type unsettled int
+
+const (
+	nobody   unsettled = iota
+	waiting            // those that lack what they asked for: something became free
+	everyone           // also those that would take more than they have: the pools changed
+)
 
 // ledger serialises the allocator and remembers what every Service asked for,
 // so that those that wait can be served in the order of their age when
@@ -47,9 +56,9 @@ type ledger struct {
 	allocator *ipam.Allocator
 	missing   string // why there is no configuration; empty if there is one
 	entries   map[types.UID]*entry
-	unsettled bool // something changed that those that wait have not been tried against
+	unsettled unsettled
 
-	stirred chan struct{} // has an element when unsettled became true
+	stirred chan struct{} // has an element when something became unsettled
 	metrics *collectors
 }
 
@@ -71,7 +80,8 @@ type adoption struct {
 }
 
 // prime makes the ledger know the accepted configuration, which is nil if there
-// is none, and all that the API shows, before anything is given away.
+// is none, and all that the API shows, before anything is given away. The
+// first reconfigure then decides about all of them, the oldest first.
 func (l *ledger) prime(accepted *config.Config, adoptions []adoption) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -88,7 +98,7 @@ func (l *ledger) prime(accepted *config.Config, adoptions []adoption) {
 			l.allocator.Release(string(a.uid))
 			continue
 		}
-		l.entries[a.uid] = &entry{ask: a.ask}
+		l.entries[a.uid] = &entry{ask: a.ask, open: true}
 	}
 }
 
@@ -100,63 +110,64 @@ func (l *ledger) ensure(a ask) (d decision, others []decision) {
 	if _, held := l.allocator.Held(string(a.uid)); !held {
 		others = l.settle()
 	}
-	r, ok := l.entries[a.uid]
+	e, ok := l.entries[a.uid]
 	if !ok {
-		r = &entry{}
-		l.entries[a.uid] = r
+		e = &entry{}
+		l.entries[a.uid] = e
 	}
-	r.ask = a
-	return l.decide(r), others
+	e.ask = a
+	return l.decide(e), others
 }
 
 // decide tries to give a Service what it asks for. A Service keeps what it
 // holds while it can't be made sense of and while there is no configuration.
-func (l *ledger) decide(r *entry) decision {
-	uid := string(r.uid)
+func (l *ledger) decide(e *entry) decision {
+	uid := string(e.uid)
 	before, _ := l.allocator.Held(uid)
-	d := decision{uid: r.uid, key: r.key, addresses: before.Addresses}
+	d := decision{uid: e.uid, key: e.key, addresses: before.Addresses}
 	switch {
-	case r.invalid != nil:
-		d.refusal = r.invalid
+	case e.invalid != nil:
+		d.refusal = e.invalid
 	case l.missing != "":
 		if len(before.Addresses) == 0 {
-			d.refusal = &ipam.Refusal{Reason: ipam.NoConfiguration, Service: r.request.Service, Detail: l.missing}
+			d.refusal = &ipam.Refusal{Reason: ipam.NoConfiguration, Service: e.request.Service, Detail: l.missing}
 		}
 	default:
-		got, err := l.allocator.Allocate(r.request)
+		got, err := l.allocator.Allocate(e.request)
 		d.cleared, d.addresses = got.Cleared, got.Addresses
 		if refusal, ok := errors.AsType[*ipam.Refusal](err); ok {
 			d.refusal = refusal
 		}
 		if len(got.Opened) > 0 {
-			l.stir()
+			l.stir(waiting)
 		}
 	}
 	d.changed = !slices.Equal(before.Addresses, d.addresses)
-	l.metrics.decided(d, r.refusal)
-	r.refusal = d.refusal
-	r.partial = r.request.Policy == ipam.PreferDualStack && len(d.addresses) < len(r.request.Families)
+	l.metrics.decided(d, e.refusal)
+	e.refusal = d.refusal
+	e.open = e.request.Policy == ipam.PreferDualStack && len(d.addresses) < len(e.request.Families)
 	return d
 }
 
 // settle tries those that wait, the oldest first, and returns the decisions
 // that differ from the last ones.
 func (l *ledger) settle() []decision {
-	if !l.unsettled {
+	who := l.unsettled
+	if who == nobody {
 		return nil
 	}
-	l.unsettled = false
-	var waiting []*entry
-	for _, r := range l.entries {
-		if r.refusal != nil || r.partial {
-			waiting = append(waiting, r)
+	l.unsettled = nobody
+	var due []*entry
+	for _, e := range l.entries {
+		if e.refusal != nil || who == everyone && e.open {
+			due = append(due, e)
 		}
 	}
-	slices.SortFunc(waiting, func(a, b *entry) int { return older(a.ask, b.ask) })
+	slices.SortFunc(due, func(a, b *entry) int { return older(a.ask, b.ask) })
 	var out []decision
-	for _, r := range waiting {
-		last := r.refusal
-		if d := l.decide(r); d.changed || !sameRefusal(last, d.refusal) {
+	for _, e := range due {
+		last := e.refusal
+		if d := l.decide(e); d.changed || !sameRefusal(last, d.refusal) {
 			out = append(out, d)
 		}
 	}
@@ -170,15 +181,16 @@ func (l *ledger) reconsider() []decision {
 	return l.settle()
 }
 
-// wake makes the next reconsider try all that wait.
+// wake makes the next reconsider try everyone.
 func (l *ledger) wake() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.stir()
+	l.stir(everyone)
 }
 
-func (l *ledger) stir() {
-	l.unsettled = true
+// stir notes who has to be tried, and wakes whoever waits on stirred.
+func (l *ledger) stir(who unsettled) {
+	l.unsettled = max(l.unsettled, who)
 	select {
 	case l.stirred <- struct{}{}:
 	default:
@@ -192,7 +204,7 @@ func (l *ledger) observe(uid types.UID, shown []netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if freed := l.allocator.Observe(string(uid), shown); len(freed) > 0 {
-		l.stir()
+		l.stir(waiting)
 	}
 }
 
@@ -202,7 +214,7 @@ func (l *ledger) release(uid types.UID) {
 	defer l.mu.Unlock()
 	delete(l.entries, uid)
 	if _, held := l.allocator.Held(string(uid)); held {
-		l.stir()
+		l.stir(waiting)
 	}
 	l.allocator.Release(string(uid))
 }
@@ -212,8 +224,8 @@ func (l *ledger) holds(uid types.UID) ([]netip.Addr, *ipam.Refusal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	held, _ := l.allocator.Held(string(uid))
-	if r := l.entries[uid]; r != nil {
-		return held.Addresses, r.refusal
+	if e := l.entries[uid]; e != nil {
+		return held.Addresses, e.refusal
 	}
 	return held.Addresses, nil
 }
@@ -227,16 +239,16 @@ func (l *ledger) reconfigure(judge func(stranded strandedFunc) verdict) (verdict
 	v := judge(l.allocator.Stranded)
 	if l.missing != v.missing {
 		l.missing = v.missing
-		l.stir()
+		l.stir(everyone)
 	}
 	var out []decision
 	if v.outcome == accepted {
 		losers := l.allocator.Stranded(v.config.Pools)
 		l.allocator.Reconfigure(v.config.Pools)
-		l.stir()
+		l.stir(everyone)
 		for _, s := range losers {
-			if r := l.entries[types.UID(s.UID)]; r != nil {
-				out = append(out, l.decide(r))
+			if e := l.entries[types.UID(s.UID)]; e != nil {
+				out = append(out, l.decide(e))
 			}
 		}
 	}
@@ -244,16 +256,16 @@ func (l *ledger) reconfigure(judge func(stranded strandedFunc) verdict) (verdict
 }
 
 // usage returns the pools' usage, and how many Services wait for each reason.
-func (l *ledger) usage() (pools []ipam.PoolUsage, waiting map[ipam.Reason]int) {
+func (l *ledger) usage() (pools []ipam.PoolUsage, refused map[ipam.Reason]int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	waiting = make(map[ipam.Reason]int)
-	for _, r := range l.entries {
-		if r.refusal != nil {
-			waiting[r.refusal.Reason]++
+	refused = make(map[ipam.Reason]int)
+	for _, e := range l.entries {
+		if e.refusal != nil {
+			refused[e.refusal.Reason]++
 		}
 	}
-	return l.allocator.Usage(), waiting
+	return l.allocator.Usage(), refused
 }
 
 // older orders asks by age, and by name where the age is the same.

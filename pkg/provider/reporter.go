@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -63,7 +64,11 @@ func (r *reporter) report(key types.NamespacedName) { r.queue.Add(key) }
 // cleared says at once which addresses were taken from a Service.
 func (r *reporter) cleared(svc *v1.Service, cleared []ipam.Cleared) {
 	for _, c := range cleared {
-		r.recorder.Eventf(svc, v1.EventTypeWarning, reasonCleared, "Address %v is taken from this Service: %s", c.Address, detail(c.Reason))
+		kind := v1.EventTypeWarning
+		if refusal, ok := errors.AsType[*ipam.Refusal](c.Reason); ok && refusal.Reason == ipam.Superseded {
+			kind = v1.EventTypeNormal // the Service's own wish
+		}
+		r.recorder.Eventf(svc, kind, reasonCleared, "Address %v is taken from this Service: %s", c.Address, detail(c.Reason))
 	}
 }
 
@@ -197,7 +202,7 @@ func reasonOf(text string) ipam.Reason {
 
 // detail returns the text of a refusal without the Service's name.
 func detail(err error) string {
-	if refusal, ok := err.(*ipam.Refusal); ok {
+	if refusal, ok := errors.AsType[*ipam.Refusal](err); ok {
 		return refusal.Detail
 	}
 	return err.Error()

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	servicehelper "k8s.io/cloud-provider/service/helpers"
 )
 
 // writes remembers the version that our last write gave each Service. News
@@ -59,8 +60,14 @@ type notedServices struct {
 	writes *writes
 }
 
-// Patch patches, and notes the version that came of it.
+// Patch patches, and notes the version that came of it. When the stock
+// controller removes the last finalizer that it knows of, it removes the whole
+// list, and with it what others may have added meanwhile: here it removes its
+// own and nothing else.
 func (s notedServices) Patch(ctx context.Context, name string, pt types.PatchType, data []byte, opts metav1.PatchOptions, subresources ...string) (*v1.Service, error) {
+	if string(data) == `{"metadata":{"finalizers":null}}` {
+		data = []byte(`{"metadata":{"$deleteFromPrimitiveList/finalizers":["` + servicehelper.LoadBalancerCleanupFinalizer + `"]}}`)
+	}
 	svc, err := s.ServiceInterface.Patch(ctx, name, pt, data, opts, subresources...)
 	if err == nil {
 		s.writes.note(svc)

@@ -76,7 +76,7 @@ func onCluster(t *testing.T) *cluster {
 	t.Helper()
 	needsLab(t)
 	shared.once.Do(func() {
-		shared.c, shared.err = install(context.Background(), lab.Options{Name: "e2e", AuditLog: true, Progress: os.Stderr})
+		shared.c, shared.err = install(context.Background(), lab.Options{Name: "e2e", Progress: os.Stderr})
 	})
 	if shared.err != nil {
 		t.Fatal(shared.err)
@@ -96,6 +96,7 @@ func needsLab(t *testing.T) {
 
 // install brings a lab up and Herald on it, configured with pools.
 func install(ctx context.Context, o lab.Options) (*cluster, error) {
+	o.AuditLog = true
 	c, err := herald.Up(ctx, o, pools)
 	if err != nil {
 		return nil, err
@@ -147,10 +148,16 @@ func (c *cluster) namespace(t *testing.T, name string) string {
 	_, err := c.Client().CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{})
 	c.must(t, err)
 	t.Cleanup(func() {
+		// Addresses must be free for the next test; Pods may take their time.
 		ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 		defer cancel()
-		if _, err := c.Kubectl(ctx, "delete", "namespace", name, "--timeout=50s"); err != nil {
-			t.Errorf("cleaning up: %v", err)
+		for _, args := range [][]string{
+			{"-n", name, "delete", "services", "--all", "--timeout=50s"},
+			{"delete", "namespace", name, "--wait=false"},
+		} {
+			if _, err := c.Kubectl(ctx, args...); err != nil {
+				t.Errorf("cleaning up: %v", err)
+			}
 		}
 	})
 	return name

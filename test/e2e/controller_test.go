@@ -164,7 +164,7 @@ func TestKubeletsWithExternalCloudProvider(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.must(t, c.Down(context.Background())) })
+	t.Cleanup(func() { c.takeNote(t); c.must(t, c.Down(context.Background())) })
 	nodes, err := c.Client().CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
 	c.must(t, err)
 	for _, n := range nodes.Items {

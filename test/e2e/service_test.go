@@ -207,11 +207,11 @@ func (c *cluster) ask(ctx context.Context, a netip.Addr, port uint16) (answer, e
 	if m == nil {
 		return answer{}, fmt.Errorf("answer %q: want pod, node and client", body)
 	}
-	client, err := netip.ParseAddr(m[3])
+	client, err := netip.ParseAddrPort(m[3])
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{pod: m[1], node: m[2], client: client.Unmap()}, nil
+	return answer{pod: m[1], node: m[2], client: client.Addr().Unmap()}, nil
 }
 
 // answers waits until an address answers the client, and returns the answer.

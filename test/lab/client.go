@@ -81,7 +81,7 @@ func (l *Lab) dialControlPlane(ctx context.Context, network, address string) (ne
 // waitAPIServer waits until the API server is ready.
 func (l *Lab) waitAPIServer(ctx context.Context) error {
 	return l.WaitFor(ctx, Wait{
-		What: "the API server to be ready", Timeout: 90 * time.Second,
+		What: "the API server to be ready", Timeout: 3 * time.Minute,
 		Logs: []string{l.state.Log(etcd), l.state.Log(apiServer)},
 		Done: func(ctx context.Context) (bool, string) {
 			ctx, cancel := context.WithTimeout(ctx, 2*time.Second)

@@ -21,7 +21,8 @@ import (
 )
 
 // Command returns a command that runs in a host's network namespace, with the
-// machine's files. It ends with the lab, and with its host if that is a node.
+// machine's files. It looks on from outside: it runs on a node that is frozen or
+// off too, and ends with the lab.
 func (l *Lab) Command(ctx context.Context, host string, argv ...string) (*exec.Cmd, error) {
 	return l.state.Command(ctx, host, argv...)
 }

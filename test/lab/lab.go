@@ -57,7 +57,8 @@ const (
 	External        CloudProvider = "external"
 )
 
-// Lab is a running cluster. Its methods may be used by several goroutines.
+// Lab is a running cluster. Its methods may be used by several goroutines, but
+// hosts may be added only while no other method runs.
 type Lab struct {
 	state    *rig.State
 	progress *progress
@@ -100,7 +101,8 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		// The caller's context may have ended; what is left must go all the same.
+		l.progress.step("taking what there is of the lab down again")
+		// The caller's context may have ended; what there is must go all the same.
 		return nil, errors.Join(err, l.Down(context.WithoutCancel(ctx)))
 	}
 	return l, nil

@@ -8,13 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -89,7 +87,7 @@ func (l *Lab) WaitNodesReady(ctx context.Context, names ...string) error {
 		logs = append(logs, l.spec(name).BootLog(), l.spec(name).Log("kube-proxy"), l.spec(name).Log("kubelet"))
 	}
 	return l.WaitFor(ctx, Wait{
-		What: "nodes " + strings.Join(names, ", ") + " to be Ready", Timeout: 2 * time.Minute, Logs: logs,
+		What: "nodes " + strings.Join(names, ", ") + " to be Ready", Timeout: 4 * time.Minute, Logs: logs,
 		Done: func(ctx context.Context) (bool, string) {
 			for _, name := range names {
 				ok, seen := l.nodeReady(ctx, name)
@@ -144,101 +142,9 @@ func (l *Lab) proxyReady(ctx context.Context, name string) (ok bool, seen string
 	return true, ""
 }
 
-// CutCable pulls a host's cable out of the switch: no frame passes, and both
-// ends see that the link is down.
-func (l *Lab) CutCable(host string) error {
-	if _, err := l.state.Host(host); err != nil {
-		return err
-	}
-	return l.state.SetCable(host, 0)
-}
-
-// MendCable undoes CutCable.
-func (l *Lab) MendCable(host string) error {
-	if _, err := l.state.Host(host); err != nil {
-		return err
-	}
-	return l.state.SetCable(host, unix.IFF_UP)
-}
-
-// PowerOff ends everything on a node at once and takes its link down. What is
-// on its disk stays.
-func (l *Lab) PowerOff(ctx context.Context, name string) error {
-	if _, err := l.node(name); err != nil {
-		return err
-	}
-	if err := l.state.SetCable(name, 0); err != nil {
-		return err
-	}
-	return l.state.UnitGroup(name).Kill(ctx)
-}
-
-// PowerOn boots a node that was powered off. [Lab.WaitNodesReady] waits for it.
-func (l *Lab) PowerOn(ctx context.Context, name string) error {
-	if _, err := l.node(name); err != nil {
-		return err
-	}
-	running, err := l.state.Running(name)
-	if err != nil {
-		return err
-	}
-	if running {
-		return fmt.Errorf("node %s is on", name)
-	}
-	if err := l.state.SetCable(name, unix.IFF_UP); err != nil {
-		return err
-	}
-	return l.boot(ctx, name)
-}
-
-// Freeze stops every process of a node where it stands. Its kernel goes on
-// answering ARP and ping and forwarding packets: a hung machine.
-func (l *Lab) Freeze(ctx context.Context, name string) error {
-	if _, err := l.node(name); err != nil {
-		return err
-	}
-	return l.state.UnitGroup(name).Freeze(ctx)
-}
-
-// Thaw undoes Freeze.
-func (l *Lab) Thaw(name string) error {
-	if _, err := l.node(name); err != nil {
-		return err
-	}
-	return l.state.UnitGroup(name).Thaw()
-}
-
-// KillProcess sends a signal to the processes of a node, in containers or not,
-// that run a program of that file name. It is an error if there is none.
-func (l *Lab) KillProcess(name, program string, sig unix.Signal) error {
-	if _, err := l.node(name); err != nil {
-		return err
-	}
-	hit, err := l.state.UnitGroup(name).Signal(sig, func(pid int) bool { return runs(pid, program) })
-	if err == nil && len(hit) == 0 {
-		err = fmt.Errorf("node %s runs no program %q", name, program)
-	}
-	return err
-}
-
-// Pids lists the processes of a node, in containers or not, that run a program
-// of that file name, by the ids that this machine knows them by.
-func (l *Lab) Pids(name, program string) ([]int, error) {
-	if _, err := l.node(name); err != nil {
-		return nil, err
-	}
-	pids, err := l.state.UnitGroup(name).Pids()
-	return slices.DeleteFunc(pids, func(pid int) bool { return !runs(pid, program) }), err
-}
-
-// runs reports whether a process executes a file of that name.
-func runs(pid int, program string) bool {
-	exe, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
-	return err == nil && filepath.Base(exe) == program
-}
-
 // NodeCommand returns a command that runs inside a node: in its namespaces, with
-// its disk, and with the cluster's programs in /run/lab/bin.
+// its disk, and with the cluster's programs in its PATH. It ends with the node's
+// power, but goes on when the node is frozen.
 func (l *Lab) NodeCommand(ctx context.Context, name string, argv ...string) (*exec.Cmd, error) {
 	if _, err := l.node(name); err != nil {
 		return nil, err

@@ -13,16 +13,24 @@ import (
 const (
 	// coalesce is how long what follows a change waits to be taken together.
 	coalesce = 5 * time.Millisecond
-	// settleAlone is how long a node that should be the only one waits for
-	// others before it claims anything, and settleMissing one that should find
-	// others and does not.
-	settleAlone   = time.Second
+	// How long a node stays among the same members before it is ready, so that
+	// it claims nothing by an incomplete view: if it sees all that should be
+	// there, some of them, none of them, or is to be the only one. The shortest
+	// is enough to hear what the others say of themselves.
+	settleAll     = 50 * time.Millisecond
+	settleSome    = 500 * time.Millisecond
 	settleMissing = 3 * time.Second
+	settleAlone   = time.Second
+	settleMost    = 8 * time.Second // whatever comes and goes
+	// lead is how long before this node claims anything it says that it is
+	// ready: so the others know already whom they give way to.
+	lead = 200 * time.Millisecond
 	// drainPatience bounds how long a node that stops waits until others have
 	// taken its addresses over.
 	drainPatience = 4 * time.Second
-	drainPoll     = 20 * time.Millisecond
-	beat          = time.Second
+	// poll is how often a node that waits to be ready, or to go, looks again.
+	poll = 20 * time.Millisecond
+	beat = time.Second
 )
 
 // Options is what an Agent needs. All fields are required.
@@ -48,9 +56,12 @@ type Agent struct {
 	input input
 
 	// Only the goroutine of Run uses the fields below.
-	started  time.Time // when the members were first seen
+	joined   time.Time // when members were first seen and all else was there
+	started  time.Time // since when company is what it is
+	company  int       // other members that are alive; of use until the node is ready
 	draining bool
-	local    *Local // as published
+	local    *Local    // as published
+	readyAt  time.Time // since when it says what it says of its readiness
 }
 
 // input is what the edges handed over last.
@@ -65,7 +76,7 @@ type input struct {
 // state is what the loop came to last. It is immutable.
 type state struct {
 	local   Local
-	waiting string // what the node waits for before it is ready; "" if it is
+	waiting string // what the node waits for before it may claim addresses; "" if it may
 	input   input
 	plan    announce.Plan
 	tenures []tenure // index for index those of plan.Addresses
@@ -115,7 +126,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	ticker := time.NewTicker(beat)
 	defer ticker.Stop()
 	stop := ctx.Done()
-	var poll, deadline <-chan time.Time
+	var again, deadline <-chan time.Time
 	for {
 		a.beats.Store(time.Now().UnixNano())
 		select {
@@ -125,16 +136,17 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-deadline:
 			a.log.Warn("stopping although nobody has taken these addresses over", "addresses", a.left())
 			return nil
-		case <-poll:
+		case <-again:
 		case <-ticker.C:
 		case <-a.dirty:
 		}
 		a.step(time.Now())
-		if a.draining {
-			if len(a.left()) == 0 {
-				return nil
-			}
-			poll = time.After(drainPoll)
+		if a.draining && len(a.left()) == 0 {
+			return nil
+		}
+		again = nil
+		if a.draining || a.state.Load().waiting != "" {
+			again = time.After(poll)
 		}
 		<-time.After(coalesce)
 	}
@@ -160,7 +172,10 @@ func (a *Agent) step(now time.Time) {
 	before := a.state.Load()
 	after := &state{input: in, waiting: a.waitingFor(in, now), plan: before.plan, tenures: before.tenures}
 	after.local = a.describe(in, after.waiting == "")
-	a.publish(after.local)
+	a.publish(after.local, now)
+	if after.local.Ready && now.Sub(a.readyAt) < lead {
+		after.waiting = "the others to hear of it"
+	}
 	if in.cluster != nil && in.cluster.Freshness != announce.Incomplete && in.members != nil {
 		a.decide(before, after)
 	}

@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -30,9 +32,16 @@ type fakes struct {
 	owned     atomic.Pointer[[]netip.Addr]
 	published []Local
 	notices   []Notice
+
+	readyAt, claimedAt time.Time // the first times
 }
 
-func (f *fakes) Apply(d Desired) { f.desired = append(f.desired, d) }
+func (f *fakes) Apply(d Desired) {
+	f.desired = append(f.desired, d)
+	if f.claimedAt.IsZero() && slices.ContainsFunc(d.Addresses, func(a Address) bool { return a.Mine() }) {
+		f.claimedAt = time.Now()
+	}
+}
 func (f *fakes) Owned() []netip.Addr {
 	if owned := f.owned.Load(); owned != nil {
 		return *owned
@@ -40,8 +49,13 @@ func (f *fakes) Owned() []netip.Addr {
 	return nil
 }
 func (f *fakes) own(addrs ...netip.Addr) { f.owned.Store(&addrs) }
-func (f *fakes) Publish(l Local)         { f.published = append(f.published, l) }
-func (f *fakes) Record(n Notice)         { f.notices = append(f.notices, n) }
+func (f *fakes) Publish(l Local) {
+	f.published = append(f.published, l)
+	if f.readyAt.IsZero() && l.Ready {
+		f.readyAt = time.Now()
+	}
+}
+func (f *fakes) Record(n Notice) { f.notices = append(f.notices, n) }
 
 func (f *fakes) last(t *testing.T) Desired {
 	t.Helper()
@@ -119,7 +133,7 @@ func start(t *testing.T) (*Agent, *fakes, context.CancelFunc) {
 }
 
 func settle() {
-	time.Sleep(2 * coalesce)
+	time.Sleep(3*poll + settleAll + lead)
 	synctest.Wait()
 }
 
@@ -163,6 +177,66 @@ func TestJoinsOthersBeforeItClaims(t *testing.T) {
 		}
 		if !f.published[len(f.published)-1].Ready || a.Readiness() != nil {
 			t.Errorf("not ready: %v", a.Readiness())
+		}
+		if got := d.Addresses[0]; got.From != other || got.Predecessor != Alive {
+			t.Errorf("%s is taken from %q %v", got.Addr, got.From, got.Predecessor)
+		}
+	})
+}
+
+func TestWaitsUntilItKnowsTheOthers(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		others   int // that should be there
+		arrivals []time.Duration
+		from, to time.Duration
+	}{
+		{"all are there", 2, []time.Duration{0, 0}, settleAll + lead, settleAll + lead + 100*time.Millisecond},
+		{"the last comes late", 2, []time.Duration{0, 300 * time.Millisecond}, 300*time.Millisecond + settleAll + lead, 500*time.Millisecond + lead},
+		{"one is missing", 2, []time.Duration{0}, settleSome + lead, settleSome + lead + 100*time.Millisecond},
+		{"all are missing", 2, nil, settleMissing + lead, settleMissing + lead + 100*time.Millisecond},
+		{"there should be none", 0, nil, settleAlone + lead, settleAlone + lead + 100*time.Millisecond},
+		{"they come one by one", 30, slices.Repeat([]time.Duration{400 * time.Millisecond}, 29), settleMost + lead, settleMost + lead + 100*time.Millisecond},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, _, stop := start(t)
+				defer stop()
+				a.SetCluster(cluster(t))
+				a.SetLinks(links)
+				began := time.Now()
+				m := Members{All: map[string]Member{self: {Alive: true}}, Others: c.others}
+				a.SetMembers(m)
+				go func() {
+					for i, after := range c.arrivals {
+						time.Sleep(after)
+						m.All = maps.Clone(m.All)
+						m.All[fmt.Sprint("other", i)] = *alive()
+						a.SetMembers(m)
+					}
+				}()
+				for a.Readiness() != nil {
+					time.Sleep(time.Millisecond)
+				}
+				if took := time.Since(began); took < c.from || took > c.to {
+					t.Errorf("ready after %v, want %v to %v", took, c.from, c.to)
+				}
+				time.Sleep(settleMost) // let the arrivals end
+			})
+		})
+	}
+}
+
+func TestOthersHearOfItBeforeItClaims(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, f, stop := start(t)
+		defer stop()
+		a.SetCluster(cluster(t))
+		a.SetLinks(links)
+		a.SetMembers(members(alive()))
+		settle()
+		if f.readyAt.IsZero() || f.claimedAt.Sub(f.readyAt) < lead {
+			t.Errorf("ready at %v, claimed at %v", f.readyAt, f.claimedAt)
 		}
 	})
 }
@@ -359,8 +433,8 @@ func TestStatusAndMetrics(t *testing.T) {
 			Links:      []LinkStatus{{Name: "eth0", MAC: "02:00:00:00:00:01", Prefixes: links[0].Prefixes}},
 			Members:    []MemberStatus{{Node: self, Alive: true}, {Node: other, Alive: true, Ready: true, SameConfig: true}},
 			Addresses: []AddressStatus{
-				{Address: mine, Pool: "lan", Protocol: "layer2", Services: []string{"shop/web"}, Owner: self, Mine: true, Answering: true, Reason: announce.Announced, Links: []string{"eth0"}, Order: []string{self, other}},
-				{Address: theirs, Pool: "lan", Protocol: "layer2", Services: []string{"shop/api"}, Owner: other, Reason: announce.NotElected, Links: []string{"eth0"}, Order: []string{other, self}},
+				{Address: mine, Pool: "lan", Protocol: "layer2", Services: []string{"shop/web"}, Owner: self, From: other, FromState: "alive", Mine: true, Answering: true, Reason: announce.Announced, Links: []string{"eth0"}, Order: []string{self, other}},
+				{Address: theirs, Pool: "lan", Protocol: "layer2", Services: []string{"shop/api"}, Owner: other, FromState: "nobody", Reason: announce.NotElected, Links: []string{"eth0"}, Order: []string{other, self}},
 			},
 		}
 		if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {

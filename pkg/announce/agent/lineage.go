@@ -38,13 +38,14 @@ func advance(before []tenure, plan *announce.Plan) []tenure {
 	return after
 }
 
-// predecessor says what became of the previous owner, as far as the members
-// tell.
-func predecessor(t tenure, self string, members Members) Predecessor {
+// predecessor says what became of the previous owner of an address, by its
+// index in the plan, as far as the members tell.
+func (s *state) predecessor(i int, self string) Predecessor {
+	from := s.tenures[i].from
 	switch {
-	case t.from == "":
+	case from == "":
 		return Nobody
-	case t.from == self || members.All[t.from].Alive:
+	case from == self || s.input.members.All[from].Alive:
 		return Alive
 	}
 	return Down

@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
-	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -55,6 +54,7 @@ type AddressStatus struct {
 	Services  []string        `json:"services"`
 	Owner     string          `json:"owner,omitempty"`
 	From      string          `json:"from,omitempty"` // the owner before
+	FromState string          `json:"fromState"`      // nobody, alive or down: what became of it
 	Mine      bool            `json:"mine"`
 	Answering bool            `json:"answering"` // this node answers for it at this moment
 	Reason    announce.Reason `json:"reason"`
@@ -76,7 +76,7 @@ func (a *Agent) Status() Status {
 		}
 	}
 	for _, l := range s.local.Links {
-		out.Links = append(out.Links, LinkStatus{Name: l.Name, MAC: formatMAC(l.MAC), Prefixes: l.Prefixes})
+		out.Links = append(out.Links, LinkStatus{Name: l.Name, MAC: l.MAC.String(), Prefixes: l.Prefixes})
 	}
 	out.Members = memberStatuses(s)
 	out.Addresses = a.addressStatuses(s)
@@ -129,11 +129,9 @@ func (a *Agent) addressStatuses(s *state) []AddressStatus {
 		_, answering := slices.BinarySearchFunc(owned, p.Addr, netip.Addr.Compare)
 		out[i] = AddressStatus{
 			Address: p.Addr, Pool: p.Pool, Protocol: string(p.Protocol), Services: p.Services,
-			Owner: p.Owner, From: s.tenures[i].from, Mine: p.Mine(), Answering: answering,
+			Owner: p.Owner, From: s.tenures[i].from, FromState: s.predecessor(i, a.options.Node).String(), Mine: p.Mine(), Answering: answering,
 			Reason: p.Reason, Links: p.Links, Order: p.Order,
 		}
 	}
 	return out
 }
-
-func formatMAC(m announce.MAC) string { return net.HardwareAddr(m[:]).String() }

@@ -10,11 +10,8 @@ import (
 	"github.com/herald-lb/herald/pkg/announce"
 )
 
-// waitingFor says what this node waits for before it may be elected, or "".
+// waitingFor says what this node waits for before it is ready, or "".
 func (a *Agent) waitingFor(in input, now time.Time) string {
-	if in.members != nil && a.started.IsZero() {
-		a.started = now
-	}
 	switch {
 	case in.cluster == nil || in.cluster.Freshness == announce.Incomplete:
 		return "the API server"
@@ -24,22 +21,40 @@ func (a *Agent) waitingFor(in input, now time.Time) string {
 		return "the membership"
 	case in.cluster.Config == nil && in.cluster.ConfigProblem != "":
 		return "a configuration that can be applied: " + in.cluster.ConfigProblem
-	case a.state.Load().local.Ready || a.hasCompany(in.members):
+	case a.state.Load().local.Ready || a.settled(in.members, now):
 		return ""
-	case in.members.Others > 0 && now.Sub(a.started) < settleMissing, now.Sub(a.started) < settleAlone:
-		return "other members"
 	}
-	return ""
+	return "other members"
 }
 
-// hasCompany reports whether another member is alive.
-func (a *Agent) hasCompany(m *Members) bool {
+// settled reports whether this node has been among its fellow members for long
+// enough to know who has which address, and to be sure that it is not the view
+// that is incomplete.
+func (a *Agent) settled(m *Members, now time.Time) bool {
+	others := 0
 	for name, member := range m.All {
 		if name != a.options.Node && member.Alive {
-			return true
+			others++
 		}
 	}
-	return false
+	if a.joined.IsZero() {
+		a.joined = now
+	}
+	if a.started.IsZero() || a.company != others {
+		a.started, a.company = now, others
+	}
+	since := now.Sub(a.started)
+	switch {
+	case now.Sub(a.joined) >= settleMost:
+		return true
+	case others == 0 && m.Others == 0:
+		return since >= settleAlone
+	case others == 0:
+		return since >= settleMissing
+	case others < m.Others:
+		return since >= settleSome
+	}
+	return since >= settleAll
 }
 
 // describe says what this node tells the others of itself.
@@ -51,11 +66,12 @@ func (a *Agent) describe(in input, ready bool) Local {
 	return l
 }
 
-func (a *Agent) publish(l Local) {
+func (a *Agent) publish(l Local, now time.Time) {
 	if a.local != nil && reflect.DeepEqual(*a.local, l) {
 		return
 	}
 	if a.local == nil || a.local.Ready != l.Ready {
+		a.readyAt = now
 		a.log.Info("this node's readiness", "ready", l.Ready, "links", len(l.Links))
 	}
 	a.local = &l
@@ -66,7 +82,7 @@ func (a *Agent) publish(l Local) {
 // that it depends on has changed.
 func (a *Agent) decide(before, after *state) {
 	if before.input.cluster == after.input.cluster && before.input.members == after.input.members &&
-		reflect.DeepEqual(before.local, after.local) {
+		(before.waiting == "") == (after.waiting == "") && reflect.DeepEqual(before.local, after.local) {
 		return
 	}
 	began := time.Now()
@@ -86,7 +102,7 @@ func (a *Agent) snapshot(s *state) announce.Snapshot {
 			members[name] = m.Member
 		}
 	}
-	members[self] = announce.Member{Name: self, Ready: s.local.Ready, Draining: s.local.Draining, Links: s.local.Links}
+	members[self] = announce.Member{Name: self, Ready: s.waiting == "", Draining: s.local.Draining, Links: s.local.Links}
 	return announce.Snapshot{Self: self, Config: c.Config, Services: c.Services, Nodes: c.Nodes, Members: members}
 }
 
@@ -100,10 +116,10 @@ func (a *Agent) desired(s *state) Desired {
 		if !p.Layer2() {
 			continue
 		}
-		t := s.tenures[i]
+		from := s.tenures[i].from
 		d.Addresses = append(d.Addresses, Address{
-			Address: p, From: t.from, Predecessor: predecessor(t, a.options.Node, members),
-			NeedsWitness: members.Isolated || members.All[t.from].NeedsWitness,
+			Address: p, From: from, Predecessor: s.predecessor(i, a.options.Node),
+			NeedsWitness: members.Isolated || members.All[from].NeedsWitness,
 		})
 	}
 	return d

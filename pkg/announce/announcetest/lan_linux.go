@@ -59,11 +59,11 @@ func (l *LAN) Host(n byte, addresses ...string) *Host {
 	h.Netlink, err = netlink.NewHandleAt(h.ns)
 	must(l.t, err)
 	l.t.Cleanup(func() {
-		h.Netlink.Close()
-		must(l.t, h.ns.Close())
 		if cable, err := netlink.LinkByName(h.port); err == nil {
 			must(l.t, netlink.LinkDel(cable))
 		}
+		h.Netlink.Close()
+		must(l.t, h.ns.Close())
 	})
 	must(l.t, netlink.LinkAdd(&netlink.Veth{
 		LinkAttrs:        netlink.LinkAttrs{Name: h.port, MasterIndex: l.bridge.Attrs().Index},
@@ -82,13 +82,13 @@ func (l *LAN) Host(n byte, addresses ...string) *Host {
 	for _, a := range addresses {
 		h.AddAddress(a)
 	}
-	h.waitUp()
+	h.WaitUp()
 	return h
 }
 
-// waitUp waits until both ends of the cable pass frames, which the kernel allows
+// WaitUp waits until both ends of the cable pass frames, which the kernel allows
 // up to a second after they were set up.
-func (h *Host) waitUp() {
+func (h *Host) WaitUp() {
 	h.t.Helper()
 	deadline := time.Now().Add(5 * time.Second)
 	for time.Now().Before(deadline) {

@@ -30,7 +30,7 @@ type node struct {
 func byName(x, y string, _ netip.Addr) bool { return x < y }
 
 // run runs the node until the returned function is called.
-func (n *node) run(t *testing.T) (stop func()) {
+func (n *node) run(t testing.TB) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -113,11 +113,13 @@ const (
 
 // bed is a LAN with nodes, a client and another host that is no member.
 type bed struct {
-	t                *testing.T
+	t                testing.TB
 	nodes            []*node // from 1
 	client, stranger *host
 	reply            time.Duration // within which a reply comes
+	patience         time.Duration // factor for limits, where other programs run too
 	unplug, plug     func(n int)
+	hosts            map[int]*announcetest.Host // of a real LAN
 }
 
 // onLANs runs the same test on a simulated LAN, in a bubble, and on a bridge.
@@ -127,23 +129,25 @@ func onLANs(t *testing.T, nodes int, f func(b *bed)) {
 	t.Run("real", func(t *testing.T) { f(real(t, nodes)) })
 }
 
-func simulated(t *testing.T, nodes int) *bed {
+func simulated(t testing.TB, nodes int) *bed {
 	l := newLAN()
-	b := &bed{t: t, reply: 5 * time.Millisecond, unplug: l.unplug, plug: l.plug}
+	b := &bed{t: t, reply: 5 * time.Millisecond, patience: 1, unplug: l.unplug, plug: l.plug}
 	b.start(nodes, linkOf, func(int) (Opener, Groups) { return l, nil })
 	return b
 }
 
-func real(t *testing.T, nodes int) *bed {
+func real(t testing.TB, nodes int) *bed {
 	t.Helper()
 	l := announcetest.NewLAN(t)
-	t.Cleanup(func() { goleak.VerifyNone(t) })
+	if _, ok := t.(*testing.T); ok {
+		t.Cleanup(func() { goleak.VerifyNone(t) })
+	}
 	hosts := make(map[int]*announcetest.Host)
 	for _, n := range append([]int{clientHost, strangerHost}, slices.Collect(upTo(nodes))...) {
 		hosts[n] = l.Host(byte(n), netip.AddrFrom4([4]byte{10, 9, 0, byte(n)}).String()+"/24")
 	}
 	b := &bed{
-		t: t, reply: 40 * time.Millisecond,
+		t: t, reply: 40 * time.Millisecond, patience: 10, hosts: hosts,
 		unplug: func(n int) { hosts[n].Cut() },
 		plug:   func(n int) { hosts[n].Mend() },
 	}
@@ -268,7 +272,7 @@ func (b *bed) nothing(limit time.Duration, n int) time.Duration {
 func (b *bed) owns(limit time.Duration, n, count int) time.Duration {
 	b.t.Helper()
 	start := time.Now()
-	for time.Since(start) < limit {
+	for time.Since(start) < limit*b.patience {
 		if len(b.nodes[n].Owned()) == count {
 			return time.Since(start)
 		}
@@ -283,7 +287,7 @@ func (b *bed) owns(limit time.Duration, n, count int) time.Duration {
 func (b *bed) until(limit time.Duration, n int, kind EventKind) time.Duration {
 	b.t.Helper()
 	start := time.Now()
-	for time.Since(start) < limit {
+	for time.Since(start) < limit*b.patience {
 		count := 0
 		b.nodes[n].mu.Lock()
 		for _, e := range b.nodes[n].events {

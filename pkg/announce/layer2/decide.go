@@ -26,17 +26,14 @@ type entry struct {
 	answers atomic.Bool
 }
 
-// answersOn reports whether a request for a that came in on l is answered.
-func (t *table) answersOn(a netip.Addr, l announce.Link) bool {
-	e := t.addresses[a]
-	return e != nil && e.answers.Load() && slices.Contains(e.links, l.Index)
-}
-
 // knows reports whether a is in the plan and served by l.
 func (t *table) knows(a netip.Addr, l announce.Link) bool {
 	e := t.addresses[a]
 	return e != nil && slices.Contains(e.links, l.Index)
 }
+
+// answers reports whether a, which is in the plan, is this node's to answer for.
+func (t *table) answers(a netip.Addr) bool { return t.addresses[a].answers.Load() }
 
 // sightingKind says what a received frame was.
 type sightingKind uint8
@@ -45,8 +42,8 @@ const (
 	sawNothing   sightingKind = iota // nothing to do with the plan's addresses
 	sawMalformed                     // refused; reason says why
 	sawOwn                           // this node's own frame came back
-	sawRequest                       // answered
-	sawProbe                         // answered: the asker is about to use the address
+	sawRequest                       // a client asks; answered if the address is this node's
+	sawProbe                         // the asker is about to use the address; answered if it is this node's
 	sawMember                        // another node asks: not answered
 	sawClaim                         // somebody else uses an address of the plan
 	sawWitness                       // a witness answered
@@ -126,12 +123,12 @@ func decideARP(l announce.Link, t *table, e ethernet, b, out []byte) ([]byte, si
 	case p.op == arp.OperationReply && witness:
 		s.kind = sawWitness
 		return nil, s
-	case p.op != arp.OperationRequest || !t.answersOn(p.targetIP, l):
+	case p.op != arp.OperationRequest || !t.knows(p.targetIP, l):
 		return nil, sighting{}
 	}
 	s.addr = p.targetIP
 	s.kind = requestKind(p.isProbe(), s.node)
-	if s.kind == sawMember {
+	if s.kind == sawMember || !t.answers(p.targetIP) {
 		return nil, s
 	}
 	return arpReply(out, l.MAC, p), s
@@ -147,6 +144,9 @@ func decideNeighbor(l announce.Link, t *table, e ethernet, b, out []byte) ([]byt
 	}
 	if n.mac != (announce.MAC{}) && n.mac != e.src {
 		return nil, refused(spoofedSender)
+	}
+	if e.dst != l.MAC && [2]byte(e.dst[:2]) != [2]byte{0x33, 0x33} {
+		return nil, sighting{}
 	}
 	s := sighting{mac: e.src, node: t.members[e.src]}
 	_, witness := t.witnesses[n.target]
@@ -165,12 +165,12 @@ func decideNeighbor(l announce.Link, t *table, e ethernet, b, out []byte) ([]byt
 			s.kind = sawMember
 		}
 		return nil, s
-	case !t.answersOn(n.target, l) || !l.LinkLocal.IsValid():
+	case !t.knows(n.target, l):
 		return nil, sighting{}
 	}
 	s.addr = n.target
 	s.kind = requestKind(n.src.IsUnspecified(), s.node)
-	if s.kind == sawMember {
+	if s.kind == sawMember || !t.answers(n.target) || !l.LinkLocal.IsValid() {
 		return nil, s
 	}
 	return neighborReply(out, l, e.src, n), s

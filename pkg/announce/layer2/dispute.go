@@ -39,6 +39,17 @@ func (o *ownership) occupied(now time.Time, w *world, c claim) effects {
 	return o.hold(now, c)
 }
 
+// probedBy is called when another node probes the address. Owners hardly do, and
+// those that yield do all the time: if a node that won a dispute does, its view
+// has changed, and what kept this node from taking the address is over.
+func (o *ownership) probedBy(now time.Time, w *world, c claim) effects {
+	if o.state != held || c.node == "" || c.node != o.deferTo {
+		return effects{}
+	}
+	o.deferTo = ""
+	return o.occupied(now, w, c)
+}
+
 // precedes reports whether x comes before y in the election as this node sees it.
 func (o *ownership) precedes(x, y string) bool {
 	i, j := slices.Index(o.want.Order, x), slices.Index(o.want.Order, y)

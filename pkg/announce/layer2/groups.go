@@ -47,6 +47,10 @@ func (k *groupKeeper) run(ctx context.Context) {
 			}
 			return
 		case latest = <-k.wanted:
+			for i := range latest {
+				slices.SortFunc(latest[i], netip.Addr.Compare)
+				latest[i] = slices.Compact(latest[i])
+			}
 		case <-again:
 		}
 		again = nil
@@ -65,8 +69,7 @@ func (k *groupKeeper) reconcile(known map[int]struct{}, wanted map[int][]netip.A
 	ok := true
 	for i := range known {
 		groups, here := wanted[i]
-		slices.SortFunc(groups, netip.Addr.Compare)
-		if err := k.groups.Keep(i, slices.Compact(groups)); err != nil {
+		if err := k.groups.Keep(i, groups); err != nil {
 			k.log.Error("multicast groups not joined, IPv6 clients may not reach this node; trying again", "link", i, "err", err)
 			ok = false
 		}

@@ -188,13 +188,14 @@ func (o *ownership) stop() effects {
 	return effects{announce: stopAnnouncing}
 }
 
-// yield goes on answering without announcing, unless the elected node's claim
-// was seen already and not contested since.
+// yield goes on answering without announcing. If the elected node's claim was
+// seen already, a probe finds out at once whether it still answers: it may have
+// been elected no more meanwhile, and wait for this node's claim.
 func (o *ownership) yield(now time.Time) effects {
-	if o.rival.node != "" && o.rival.node == o.want.Owner && o.rivalAt.After(o.insisted) && now.Sub(o.rivalAt) < disputeGap {
-		return o.yieldTo(o.rival)
-	}
 	o.state, o.next, o.insistAt = yielding, now.Add(yieldGap), time.Time{}
+	if o.rival.node != "" && o.rival.node == o.want.Owner && now.Sub(o.rivalAt) < disputeGap {
+		o.next = now
+	}
 	return effects{announce: stopAnnouncing}
 }
 

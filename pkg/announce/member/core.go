@@ -2,12 +2,17 @@ package member
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 )
 
-// forgetAfter is how long a member that is down and no peer is remembered.
-const forgetAfter = time.Hour
+// A member that is down is remembered for an hour. When the API doesn't know
+// its address any more, the node is deleted, and a minute is enough for who
+// hears from it still.
+const (
+	forgetAfter   = time.Hour
+	forgetDeleted = time.Minute
+	forgetEvery   = 10 * time.Second // looked for, at least
+)
 
 // presence is what memberlist says of a member.
 type presence uint8
@@ -49,6 +54,7 @@ type core struct {
 	told    map[string]*telling
 	seq     uint64
 	version uint64 // grows with each change that a view may show
+	settled time.Time
 
 	nextTick time.Time
 	out      output
@@ -141,9 +147,8 @@ func (c *core) present(now time.Time, name string, addr netip.Addr, raw []byte) 
 	n.addr, n.meta, n.presence = addr, m, present
 	if fresh || back || restarted {
 		// What was said of an earlier life is void.
+		c.unwatch(n)
 		n.opinions, n.verdict = map[string]opinion{}, verdict{}
-		delete(c.watches, name)
-		delete(c.told, name)
 		for _, other := range c.nodes {
 			delete(other.opinions, name)
 		}
@@ -167,6 +172,7 @@ func (c *core) absent(now time.Time, name string) {
 	if n.meta.draining {
 		n.presence = gone
 	}
+	c.unwatch(n)
 	c.settle(now)
 }
 
@@ -190,11 +196,11 @@ func (c *core) setPeers(now time.Time, peers []netip.Addr) {
 // settle brings watches, verdicts and causes in line with the events.
 func (c *core) settle(now time.Time) {
 	c.version++
+	c.settled = now
 	names := []string{c.self}
 	for name, n := range c.nodes {
-		if n.presence != present && now.Sub(n.since) > forgetAfter && !c.isPeer(n.addr) {
+		if c.forgotten(now, n) {
 			delete(c.nodes, name)
-			delete(c.told, name)
 			continue
 		}
 		if n.presence != gone {
@@ -217,6 +223,14 @@ func (c *core) settle(now time.Time) {
 	}
 }
 
+func (c *core) forgotten(now time.Time, n *node) bool {
+	if n.presence == present || c.isPeer(n.addr) {
+		return false
+	}
+	down := now.Sub(n.since)
+	return down > forgetAfter || down > forgetDeleted && len(c.peers) > 0
+}
+
 func (c *core) isPeer(a netip.Addr) bool {
 	_, ok := c.peers[a]
 	return ok
@@ -237,34 +251,6 @@ func (c *core) causeOf(n *node) Cause {
 		return Stalled
 	}
 	return Unknown
-}
-
-// view returns the membership as it is now.
-func (c *core) view() View {
-	v := View{Members: make(map[string]State, len(c.nodes)+1)}
-	v.Members[c.self] = State{Name: c.self, Addr: c.addr, Ready: c.local.Ready, Draining: c.local.Draining, Links: c.local.Links,
-		ConfigHash: c.local.ConfigHash, Session: uint64(c.session), Alive: true, Since: c.started}
-	alive := 0
-	there := map[netip.Addr]struct{}{}
-	for name, n := range c.nodes {
-		v.Members[name] = State{Name: name, Addr: n.addr, Ready: n.meta.ready, Draining: n.meta.draining, Links: slices.Clone(n.meta.links),
-			ConfigHash: n.meta.config, Session: uint64(n.meta.session), Alive: n.down == 0, Down: n.down,
-			NeedsWitness: n.down == Unknown || n.down != 0 && n.verdict.alone, Since: n.since}
-		there[n.addr] = struct{}{}
-		if n.presence != gone {
-			v.Known++
-		}
-		if n.down == 0 {
-			alive++
-		}
-	}
-	for p := range c.peers {
-		if _, ok := there[p]; !ok {
-			v.Known++
-		}
-	}
-	v.Isolated = v.Known > 0 && alive == 0
-	return v
 }
 
 // shown returns what the live other members show of their keys.

@@ -35,11 +35,8 @@ func (c *core) judgeAll(now time.Time) {
 		changed = false
 		for i, p := range c.ring {
 			n := c.nodes[p.name]
-			if n == nil {
-				continue // this node itself
-			}
-			if n.presence != present {
-				continue // the verdict stays what it was when it died
+			if n == nil || n.presence != present {
+				continue // this node itself, or one whose verdict stays what it was when it died
 			}
 			watchers := watchersOf(c.ring, i, c.countsAsWatcher)
 			if v := judge(n.verdict, watchers, n.opinions, c.self); v != n.verdict {
@@ -74,10 +71,15 @@ func (c *core) assign(now time.Time, n *node, mine bool) {
 		}
 		c.watches[n.name] = w
 	case !mine && w != nil:
-		delete(c.watches, n.name)
-		delete(c.told, n.name)
-		delete(n.opinions, c.self)
+		c.unwatch(n)
 	}
+}
+
+// unwatch ends the watching of a node, and this node's opinion of it.
+func (c *core) unwatch(n *node) {
+	delete(c.watches, n.name)
+	delete(c.told, n.name)
+	delete(n.opinions, c.self)
 }
 
 // next returns when advance is due.
@@ -226,6 +228,10 @@ func (c *core) heard(now time.Time, from session, m opinionMessage) refusal {
 		return "" // of a life that isn't known here, or is over
 	}
 	if o, ok := n.opinions[by.name]; ok && o.by == from && o.seq >= m.seq {
+		if o.seq == m.seq {
+			o.at = now
+			n.opinions[by.name] = o
+		}
 		return ""
 	}
 	n.opinions[by.name] = opinion{down: m.down, seq: m.seq, by: from, at: now}
@@ -237,9 +243,10 @@ func (c *core) heard(now time.Time, from session, m opinionMessage) refusal {
 }
 
 // expire drops opinions that their watchers have stopped repeating: they watch
-// no more, or have changed their mind unheard.
+// no more, or have changed their mind unheard. And it has old members
+// forgotten.
 func (c *core) expire(now time.Time) {
-	dropped := false
+	dropped := now.Sub(c.settled) > forgetEvery
 	for _, n := range c.nodes {
 		for by, o := range n.opinions {
 			if by != c.self && n.presence == present && now.Sub(o.at) > opinionLife {

@@ -86,8 +86,9 @@ func (k Keys) all() []Key {
 func ReadKeys(dir, secret string) (Keys, error) {
 	primary, err := readKey(filepath.Join(dir, PrimaryKey))
 	if errors.Is(err, fs.ErrNotExist) {
-		return Keys{}, fmt.Errorf("secret %s has no entry %q, so members can't know each other: the controller makes one when it starts, or run kubectl create secret generic %s --from-literal=%s=\"$(openssl rand -base64 128)\"",
-			secret, PrimaryKey, strings.Replace(secret, "/", " ", 1), PrimaryKey)
+		namespace, name, _ := strings.Cut(secret, "/")
+		return Keys{}, fmt.Errorf("secret %s has no entry %q, so members can't trust each other: the controller makes it when it starts; "+
+			"by hand: kubectl -n %s create secret generic %s --from-literal=%s=\"$(openssl rand -base64 128)\"", secret, PrimaryKey, namespace, name, PrimaryKey)
 	}
 	if err != nil {
 		return Keys{}, fmt.Errorf("secret %s, entry %q: %w", secret, PrimaryKey, err)

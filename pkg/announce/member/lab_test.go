@@ -2,6 +2,7 @@ package member
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 // The lab is a bridge in a network namespace of the test's own, and for each
@@ -144,6 +146,7 @@ type lab struct {
 	t       *testing.T
 	bridge  netlink.Link
 	keyDir  string
+	prefix  netip.Prefix
 	size    int
 	members []*labMember
 }
@@ -161,12 +164,25 @@ type labMember struct {
 	sightings []sighting
 }
 
-func labAddr(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 94, 0, byte(i + 1)}) }
+// address is that of the i-th member.
+func (l *lab) address(i int) netip.Addr {
+	a := l.prefix.Addr()
+	for range i + 1 {
+		a = a.Next()
+	}
+	return a
+}
 
 // newLab makes the LAN and n members that know each other.
 func newLab(t *testing.T, n int) *lab {
 	t.Helper()
-	l := &lab{t: t, keyDir: oneKey(t), size: n}
+	return newLabOn(t, n, netip.MustParsePrefix("10.94.0.0/24"))
+}
+
+// newLabOn is newLab with the addresses of a prefix.
+func newLabOn(t *testing.T, n int, prefix netip.Prefix) *lab {
+	t.Helper()
+	l := &lab{t: t, keyDir: oneKey(t), size: n, prefix: prefix}
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "lan"}}
 	if err := netlink.LinkAdd(bridge); err != nil {
 		t.Skipf("no bridge can be made here: %v", err)
@@ -176,12 +192,10 @@ func newLab(t *testing.T, n int) *lab {
 	lo, err := netlink.LinkByName("lo")
 	l.must(err)
 	l.must(netlink.LinkSetUp(lo))
-	addr, err := netlink.ParseAddr("10.94.0.254/24")
-	l.must(err)
-	l.must(netlink.AddrAdd(bridge, addr))
+	l.must(netlink.AddrAdd(bridge, l.withPrefix(l.address(199))))
 	t.Cleanup(l.close)
 	for i := range n {
-		l.members = append(l.members, &labMember{name: fmt.Sprintf("node-%d", i+1), addr: labAddr(i), seen: make(chan struct{}, 1)})
+		l.members = append(l.members, &labMember{name: fmt.Sprintf("node-%d", i+1), addr: l.address(i), seen: make(chan struct{}, 1)})
 		l.start(i)
 	}
 	l.awaitAll(n)
@@ -224,7 +238,7 @@ func (l *lab) start(i int) {
 	m := l.members[i]
 	var peers []netip.Addr
 	for j := range l.size {
-		peers = append(peers, labAddr(j))
+		peers = append(peers, l.address(j))
 	}
 	config, err := json.Marshal(childConfig{Name: m.name, Address: m.addr, Peers: peers, KeyDir: l.keyDir})
 	l.must(err)
@@ -242,6 +256,12 @@ func (l *lab) start(i int) {
 	l.plug(i, m.cmd.Process.Pid)
 	_, err = io.WriteString(in, "go\n")
 	l.must(err)
+}
+
+// withPrefix is an address of the LAN as the kernel takes it, without waiting
+// for the detection of duplicates.
+func (l *lab) withPrefix(a netip.Addr) *netlink.Addr {
+	return &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(l.prefix.Bits(), a.BitLen())}, Flags: unix.IFA_F_NODAD}
 }
 
 // plug joins a process's namespace to the bridge.
@@ -265,7 +285,7 @@ func (l *lab) plug(i, pid int) {
 		link, err := h.LinkByName(name)
 		l.must(err)
 		if name == "eth0" {
-			l.must(h.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: m.addr.AsSlice(), Mask: net.CIDRMask(24, 32)}}))
+			l.must(h.AddrAdd(link, l.withPrefix(m.addr)))
 		}
 		l.must(h.LinkSetUp(link))
 	}
@@ -372,4 +392,24 @@ func memory(t *testing.T, pid int) int {
 func load() string {
 	b, _ := os.ReadFile("/proc/loadavg")
 	return strings.Join(strings.Fields(string(b))[:1], "")
+}
+
+// processTime is the CPU time that a process has used.
+func processTime(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Fields 14 and 15 of proc_pid_stat(5), in hundredths of a second.
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	var ticks int64
+	for _, f := range fields[11:13] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
 }

@@ -70,3 +70,27 @@ func parseLine(line string) (slog.Level, string) {
 	}
 	return level, strings.TrimPrefix(line, "memberlist: ")
 }
+
+// report logs and counts what people want to know.
+func (m *Member) report(n note) {
+	metrics := m.options.Metrics
+	switch n.what {
+	case noteDown:
+		metrics.verdicts.WithLabelValues(n.cause.String()).Inc()
+		m.log.Info("Member is down", "node", n.node, "cause", n.cause.String())
+	case noteAlive:
+		m.log.Info("Member is alive", "node", n.node)
+	case noteRestarted:
+		metrics.restarts.Inc()
+		m.log.Info("Member restarted", "node", n.node)
+	case noteUnread:
+		m.log.Warn("Member can't be understood, so it gets no addresses: is its version another one?", "node", n.node)
+	case noteAccused:
+		metrics.accused.Inc()
+		m.log.Debug("A watcher says that this node is down", "node", n.by, "cause", n.cause.String())
+	case noteOpinion:
+		m.log.Debug("Watched member", "node", n.node, "down", n.cause.String())
+	case noteLate:
+		metrics.late.Inc()
+	}
+}

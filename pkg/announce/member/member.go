@@ -23,10 +23,12 @@ const (
 	publishEvery  = 100 * time.Millisecond
 	updateTimeout = 500 * time.Millisecond
 	leaveTimeout  = time.Second
+	// drainingShown is how long all others take to hear that it is leaving.
+	// The goodbye takes the place of that news where it hasn't got through.
+	drainingShown = 100 * time.Millisecond
 	// leaveLinger is how long a member stays after its goodbye, which by
 	// then only the first of the others have heard.
 	leaveLinger = 250 * time.Millisecond
-	keysEvery   = 5 * time.Second
 )
 
 // Options is what a Member is made of.
@@ -37,9 +39,11 @@ type Options struct {
 	Cluster string     // tells clusters that share a key apart, the same on all nodes
 	KeyDir  string     // where the Secret is mounted
 	Secret  string     // the Secret's namespace/name, for messages
+	// Peers is what SetPeers would be given. Their number at the start
+	// chooses memberlist's settings.
 	Peers   []netip.Addr
-	Logger  *slog.Logger
-	Metrics *Metrics
+	Logger  *slog.Logger // nil: nothing is logged
+	Metrics *Metrics     // nil: nobody sees them
 }
 
 // Member is this node's membership. Its methods may be called from any
@@ -80,6 +84,12 @@ func New(o Options) (*Member, error) {
 		return nil, fmt.Errorf("node %s has no address to be a member with: set HOST_IP from status.hostIP", o.Name)
 	}
 	o.Address = o.Address.Unmap()
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics()
+	}
 	keys, err := ReadKeys(o.KeyDir, o.Secret)
 	if err != nil {
 		return nil, err
@@ -93,6 +103,7 @@ func New(o Options) (*Member, error) {
 		views: make(chan View, 1), mail: mailbox{ready: make(chan struct{}, 1)}, changed: make(chan struct{}, 1),
 		ring: ring, wanted: keys,
 	}
+	m.transport.fast = m.fastPacket
 	m.places.Store(&places{})
 	m.SetPeers(o.Peers)
 	m.show()
@@ -171,20 +182,20 @@ func (m *Member) Run(ctx context.Context) error {
 	config.Logger = newLogBridge(m.log)
 	d := &delegate{m: m}
 	config.Delegate, config.Events, config.Alive, config.Conflict = d, d, d, d
-	m.transport.fast = m.fastPacket
 	list, err := memberlist.Create(config)
 	if err != nil {
 		m.transport.Shutdown()
 		return fmt.Errorf("starting the membership of node %s: %w", m.options.Name, err)
 	}
 	inner, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() { m.publish(inner, list) })
+	var publishing, wg sync.WaitGroup
+	publishing.Go(func() { m.publish(inner, list) })
 	wg.Go(func() { m.rejoin(inner, list) })
 	wg.Go(func() { m.watchKeys(inner) })
 	m.loop(ctx, c, pinger)
-	m.leave(list)
 	cancel()
+	publishing.Wait() // of two updates, the later one would cut the earlier one's spreading short
+	m.leave(list)
 	err = list.Shutdown()
 	pinger.close()
 	wg.Wait()
@@ -196,7 +207,7 @@ func (m *Member) loop(ctx context.Context, c *core, p *pinger) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var shown View
-	var version uint64
+	var version, watched uint64
 	var keysChecked time.Time
 	for {
 		now := time.Now()
@@ -213,8 +224,11 @@ func (m *Member) loop(ctx context.Context, c *core, p *pinger) {
 			known, alive := c.addresses()
 			m.places.Store(&places{known, alive})
 			m.admit(c)
-			p.watch(c.watched())
 			keysChecked = time.Time{}
+		}
+		if c.version != watched || p.lacks() {
+			watched = c.version
+			p.watch(c.watched())
 		}
 		if now.Sub(keysChecked) >= time.Second {
 			keysChecked = now
@@ -273,30 +287,6 @@ func (m *Member) carryOut(ctx context.Context, c *core, p *pinger) {
 	}
 }
 
-// report logs and counts what people want to know.
-func (m *Member) report(n note) {
-	metrics := m.options.Metrics
-	switch n.what {
-	case noteDown:
-		metrics.verdicts.WithLabelValues(n.cause.String()).Inc()
-		m.log.Info("Member is down", "node", n.node, "cause", n.cause.String())
-	case noteAlive:
-		m.log.Info("Member is alive", "node", n.node)
-	case noteRestarted:
-		metrics.restarts.Inc()
-		m.log.Info("Member restarted", "node", n.node)
-	case noteUnread:
-		m.log.Warn("Member can't be understood, so it gets no addresses: is its version another one?", "node", n.node)
-	case noteAccused:
-		metrics.accused.Inc()
-		m.log.Debug("A watcher says that this node is down", "node", n.by, "cause", n.cause.String())
-	case noteOpinion:
-		m.log.Debug("Watched member", "node", n.node, "down", n.cause.String())
-	case noteLate:
-		metrics.late.Inc()
-	}
-}
-
 // fastPacket takes a packet of the fast path, on the transport's goroutine.
 func (m *Member) fastPacket(p packet, from netip.AddrPort) {
 	metrics := m.options.Metrics
@@ -321,63 +311,6 @@ func (m *Member) fastPacket(p packet, from netip.AddrPort) {
 		})
 	default:
 		metrics.refuse(refusedMalformed)
-	}
-}
-
-// rotateKeys brings the keys in use nearer to those wanted.
-func (m *Member) rotateKeys(c *core, now time.Time) {
-	m.mu.Lock()
-	waiting := time.Duration(0)
-	if !m.waiting.IsZero() {
-		waiting = now.Sub(m.waiting)
-	}
-	ring := rotate(m.ring, m.wanted, c.shown(), waiting)
-	same := ring.equal(m.ring)
-	switch {
-	case ring.primary.id == m.wanted.Primary.id:
-		m.waiting = time.Time{}
-	case m.waiting.IsZero():
-		m.waiting = now
-	}
-	pending := !m.waiting.IsZero()
-	m.ring = ring
-	m.mu.Unlock()
-	m.options.Metrics.showKeys(len(ring.held), pending)
-	if same {
-		return
-	}
-	m.transport.useKeys(ring)
-	m.log.Info("Keys changed", "primary", ring.primary.String(), "held", len(ring.held), "waiting", pending)
-	m.show()
-}
-
-// watchKeys reads the Secret again and again, as the kubelet renews it by
-// replacing links, which is no event for its files.
-func (m *Member) watchKeys(ctx context.Context) {
-	ticker := time.NewTicker(keysEvery)
-	defer ticker.Stop()
-	var last error
-	var known []keyID
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		keys, err := ReadKeys(m.options.KeyDir, m.options.Secret)
-		if err != nil {
-			if last == nil || last.Error() != err.Error() {
-				m.log.Warn("The Secret's keys can't be read, those in use stay", "err", err)
-			}
-			last = err
-			continue
-		}
-		last = nil
-		ids := (&keyring{held: keys.all()}).ids()
-		if !slices.Equal(ids, known) {
-			known = ids
-			m.SetKeys(keys)
-		}
 	}
 }
 
@@ -409,7 +342,11 @@ func (m *Member) leave(list *memberlist.Memberlist) {
 	m.local.Draining = true
 	m.mu.Unlock()
 	m.show()
+	if list.NumMembers() == 1 {
+		return // nobody listens
+	}
 	err := list.UpdateNode(updateTimeout)
+	<-time.After(drainingShown)
 	if err = errors.Join(err, list.Leave(leaveTimeout)); err != nil {
 		m.log.Warn("Nobody heard this node's goodbye, others will find it gone", "err", err)
 	}

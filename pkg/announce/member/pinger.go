@@ -11,15 +11,18 @@ import (
 	"time"
 )
 
-const connectTimeout = 60 * time.Millisecond
+// connectTimeout is longer than a probe: a process that stood still for so
+// long would take a connect that succeeded meanwhile for one that timed out.
+const connectTimeout = 300 * time.Millisecond
 
 // pinger does the fast path's input and output: a connected socket for each
 // member watched, because the kernel reports a refusal only to such a one.
 type pinger struct {
 	t     *transport
 	post  func(event)
-	socks map[string]*pingSocket // used by the loop only
 	wg    sync.WaitGroup
+	socks map[string]*pingSocket // used by the loop only, as is the next
+	short bool                   // there is a member without a socket
 }
 
 type pingSocket struct {
@@ -31,8 +34,12 @@ func newPinger(t *transport, post func(event)) *pinger {
 	return &pinger{t: t, post: post, socks: map[string]*pingSocket{}}
 }
 
+// lacks reports whether the last call of watch couldn't open all sockets.
+func (p *pinger) lacks() bool { return p.short }
+
 // watch opens and closes sockets so that there is one for each member.
 func (p *pinger) watch(members map[string]netip.Addr) {
+	p.short = false
 	for name, s := range p.socks {
 		if a, ok := members[name]; !ok || a != s.addr {
 			s.conn.Close()
@@ -47,7 +54,8 @@ func (p *pinger) watch(members map[string]netip.Addr) {
 		remote := net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, p.t.local.Port()))
 		conn, err := net.DialUDP("udp", local, remote)
 		if err != nil {
-			continue // no route: the next tick tries again, and until then it counts as silence
+			p.short = true // there is no route; no ping goes out, which counts as silence
+			continue
 		}
 		p.socks[name] = &pingSocket{addr: a, conn: conn}
 		p.wg.Go(func() { p.read(name, conn) })

@@ -3,6 +3,7 @@ package member
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/herald-lb/herald/pkg/announce"
@@ -59,9 +60,10 @@ type View struct {
 	// Members has every member by name, this node included, and those that
 	// went down, until they are forgotten.
 	Members map[string]State
-	// Isolated says that others are known and none of them is alive: what
-	// is down may well be this node's own connection. An isolated node
-	// keeps what it has and takes nothing.
+	// Isolated says that no other member is alive, and that of two or more
+	// only this node thinks so: what is down is rather its own connection.
+	// An isolated node keeps what it has and takes nothing. Where there is
+	// one other node only, its State says NeedsWitness.
 	Isolated bool
 	// Known is the number of other nodes that should be there: members
 	// that didn't leave, and peers never heard of.
@@ -76,4 +78,36 @@ type Local struct {
 	Ready, Draining bool
 	Links           []announce.Link
 	ConfigHash      [8]byte
+}
+
+// view returns the membership as it is now.
+func (c *core) view() View {
+	v := View{Members: make(map[string]State, len(c.nodes)+1)}
+	v.Members[c.self] = State{Name: c.self, Addr: c.addr, Ready: c.local.Ready, Draining: c.local.Draining, Links: c.local.Links,
+		ConfigHash: c.local.ConfigHash, Session: uint64(c.session), Alive: true, Since: c.started}
+	alive, unsure := 0, 0
+	there := map[netip.Addr]struct{}{}
+	for name, n := range c.nodes {
+		v.Members[name] = State{Name: name, Addr: n.addr, Ready: n.meta.ready, Draining: n.meta.draining, Links: slices.Clone(n.meta.links),
+			ConfigHash: n.meta.config, Session: uint64(n.meta.session), Alive: n.down == 0, Down: n.down,
+			NeedsWitness: n.down == Unknown || n.down != 0 && n.verdict.alone, Since: n.since}
+		there[n.addr] = struct{}{}
+		if n.presence != gone {
+			v.Known++
+		}
+		switch {
+		case n.down == 0:
+			alive++
+		case v.Members[name].NeedsWitness:
+			unsure++
+		}
+	}
+	for p := range c.peers {
+		if _, ok := there[p]; !ok {
+			v.Known++
+			unsure++
+		}
+	}
+	v.Isolated = alive == 0 && unsure >= 2
+	return v
 }

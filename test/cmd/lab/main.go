@@ -34,11 +34,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exit.ExitCode() // the command that was run has said why
 	case errors.Is(err, pflag.ErrHelp):
 		return 0
-	case ctx.Err() != nil:
-		fmt.Fprintln(stderr, "lab: interrupted; nothing is left behind")
-		return 130
 	}
 	fmt.Fprintln(stderr, "lab:", err)
+	if ctx.Err() != nil {
+		return 130 // as a shell says of a program that Ctrl-C ended
+	}
 	return 1
 }
 

@@ -139,42 +139,25 @@ func (g Group) thawAll() error {
 	return nil
 }
 
-// Remove removes the group's directories and those below them, which must hold
-// no process any more. What does not exist is no error.
-func (g Group) Remove(ctx context.Context) error {
-	for _, d := range g {
-		for {
-			err := removeTree(d.Path)
-			if err == nil {
-				break
-			}
-			if !errors.Is(err, unix.EBUSY) {
-				return err
-			}
-			if pause(ctx) != nil {
-				return fmt.Errorf("remove cgroup: %w", err)
-			}
+// Destroy ends what is in the group and below, and removes the directories. A
+// process may come in to the last: one that was being started, for instance.
+// What does not exist is no error.
+func (g Group) Destroy(ctx context.Context) error {
+	for {
+		if err := g.Kill(ctx); err != nil {
+			return err
+		}
+		var err error
+		for _, d := range g {
+			err = errors.Join(err, removeTree(d.Path))
+		}
+		if !errors.Is(err, unix.EBUSY) {
+			return err
+		}
+		if pause(ctx) != nil {
+			return fmt.Errorf("remove cgroup: %w", err)
 		}
 	}
-	return nil
-}
-
-// RemoveChildren removes the directories below the group's own.
-func (g Group) RemoveChildren(ctx context.Context) error {
-	for _, d := range g {
-		entries, err := os.ReadDir(d.Path)
-		if err != nil {
-			return ignoreGone(err)
-		}
-		for _, e := range entries {
-			if e.IsDir() {
-				if err := (Group{{Hierarchy: d.Hierarchy, Path: filepath.Join(d.Path, e.Name())}}).Remove(ctx); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
 }
 
 // RemoveIfEmpty removes the group's directories unless others are below them.

@@ -22,7 +22,7 @@ func Boot(s *Spec) (pid int, err error) {
 	runtime.LockOSThread()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := s.Group.RemoveChildren(ctx); err != nil {
+	if err := s.Group.Destroy(ctx); err != nil {
 		return 0, err
 	}
 	if err := errors.Join(s.Group.Create(), s.Group.Join(), netns.Enter(s.Namespace)); err != nil {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -94,8 +95,8 @@ func (s *State) addNamespace(h Host) error {
 		// Duplicate address detection would hold up each new address for a
 		// second or two, and nobody advertises routes here.
 		return sysctls(map[string]string{
-			"ipv6/conf/default/accept_dad": "0", "ipv6/conf/default/accept_ra": "0",
-			"ipv6/conf/all/accept_ra": "0", "ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0",
+			"net.ipv6.conf.default.accept_dad": "0", "net.ipv6.conf.default.accept_ra": "0",
+			"net.ipv6.conf.all.accept_ra": "0", "net.ipv4.conf.all.rp_filter": "0", "net.ipv4.conf.default.rp_filter": "0",
 		})
 	})
 }
@@ -177,8 +178,16 @@ func (s *State) AddRoute(host string, to netip.Prefix, via netip.Addr) error {
 // Forward makes a router of a host.
 func (s *State) Forward(host string) error {
 	return netns.Do(s.Namespace(host), func() error {
-		return sysctls(map[string]string{"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1"})
+		return sysctls(map[string]string{"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1"})
 	})
+}
+
+// SetSysctl sets a kernel setting of a host's network.
+func (s *State) SetSysctl(host, name, value string) error {
+	if !strings.HasPrefix(name, "net.") {
+		return fmt.Errorf("%s is a setting of the whole machine, not of host %s", name, host)
+	}
+	return netns.Do(s.Namespace(host), func() error { return sysctls(map[string]string{name: value}) })
 }
 
 // SetCable plugs a host's cable into the switch or pulls it out: up is
@@ -207,7 +216,7 @@ func up(link netlink.Link) error {
 // sysctls writes kernel settings of the namespace that the thread is in.
 func sysctls(values map[string]string) error {
 	for name, value := range values {
-		if err := os.WriteFile(filepath.Join("/proc/sys/net", name), []byte(value), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join("/proc/sys", strings.ReplaceAll(name, ".", "/")), []byte(value), 0o644); err != nil {
 			return err
 		}
 	}

@@ -24,7 +24,8 @@ func (s *State) Helper() string { return Dir(s.Name, "labhelper") }
 func (s *State) Log(program string) string { return Dir(s.Name, "log", program+".log") }
 
 // Command returns a command that runs a program in a host's network namespace.
-// What it starts dies with the lab, and with its node.
+// What it starts dies with the lab. It looks on from outside: a node that is
+// frozen or switched off does not take it along.
 func (s *State) Command(ctx context.Context, host string, argv ...string) (*exec.Cmd, error) {
 	if len(argv) == 0 {
 		return nil, errors.New("no command to run")
@@ -32,9 +33,8 @@ func (s *State) Command(ctx context.Context, host string, argv ...string) (*exec
 	if _, err := s.Host(host); err != nil {
 		return nil, err
 	}
-	unit := s.UnitGroup(host).Tracking()
-	group := unit.Child("exec")
-	if err := errors.Join(unit.Create(), group.Create()); err != nil {
+	group := s.UnitGroup("outside.commands").Tracking()
+	if err := group.Create(); err != nil {
 		return nil, err
 	}
 	return s.command(ctx, host, group, argv), nil
@@ -56,6 +56,23 @@ func (s *State) Start(p Process) error {
 	}
 	cmd := s.command(context.Background(), p.Host, group, p.Args)
 	return s.startDetached(cmd, p.Name)
+}
+
+// StartIn starts a program on a host, in a cgroup of its own, which it returns.
+// It is outside of the host as Command's are.
+func (s *State) StartIn(host, name string, argv []string) (cgroup.Group, error) {
+	group := s.UnitGroup("outside." + host + "." + name).Tracking()
+	if err := group.Create(); err != nil {
+		return nil, err
+	}
+	pids, err := group.Pids()
+	if err != nil {
+		return nil, err
+	}
+	if len(pids) > 0 {
+		return nil, fmt.Errorf("%s runs on %s already", name, host)
+	}
+	return group, s.startDetached(s.command(context.Background(), host, group, argv), host+"-"+name)
 }
 
 // startDetached starts a command in a session of its own, which a terminal's

@@ -78,7 +78,9 @@ func Create(s *State) error {
 		return err
 	}
 	s.Boot = boot
-	if err := os.MkdirAll(Root, 0o700); err != nil {
+	// Programs that run as users of their own, such as routers, find their files
+	// below; what is secret is in directories that are closed.
+	if err := errors.Join(os.MkdirAll(Root, 0o711), os.Chmod(Root, 0o711)); err != nil {
 		return err
 	}
 	if old, err := Load(s.Name); err == nil && old.Boot != boot {
@@ -91,7 +93,7 @@ func Create(s *State) error {
 		return err
 	}
 	defer os.RemoveAll(next)
-	if err := s.write(filepath.Join(next, record)); err != nil {
+	if err := errors.Join(os.Chmod(next, 0o711), s.write(filepath.Join(next, record))); err != nil {
 		return err
 	}
 	err = os.Rename(next, Dir(s.Name))
@@ -222,7 +224,8 @@ func (s *State) Namespace(host string) string {
 	return "herald-" + s.Name + "." + host
 }
 
-// UnitGroup is the cgroup of a node or of a process of the control plane.
+// UnitGroup is the cgroup of a node, of a program of the control plane, or, with
+// a dot in its name, of what is run on a host from outside.
 func (s *State) UnitGroup(name string) cgroup.Group {
 	return s.Group.Child(name)
 }

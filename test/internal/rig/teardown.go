@@ -50,14 +50,14 @@ func (s *State) teardown(ctx context.Context) error {
 	if boot, err := bootID(); err != nil || boot != s.Boot {
 		return errors.Join(err, os.RemoveAll(Dir(s.Name)))
 	}
-	if err := s.Group.Kill(ctx); err != nil {
+	if err := s.Group.Destroy(ctx); err != nil {
 		return err
 	}
 	var errs []error
 	for _, h := range s.Hosts {
 		errs = append(errs, netns.Delete(s.Namespace(h.Name)))
 	}
-	errs = append(errs, unmountBelow(Dir(s.Name)), s.Group.Remove(ctx), s.Group.Parent().RemoveIfEmpty())
+	errs = append(errs, unmountBelow(Dir(s.Name)), s.Group.Parent().RemoveIfEmpty())
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}

@@ -125,7 +125,7 @@ func (b *Builder) Programs(ctx context.Context) (string, error) {
 	if err := os.MkdirAll(home, 0o755); err != nil {
 		return "", err
 	}
-	unlock, err := b.lock(home)
+	unlock, err := b.lock(ctx, home)
 	if err != nil {
 		return "", err
 	}
@@ -172,23 +172,32 @@ func (b *Builder) key(all []program) (string, error) {
 }
 
 // lock keeps two builds from the same directory.
-func (b *Builder) lock(dir string) (unlock func(), err error) {
+func (b *Builder) lock(ctx context.Context, dir string) (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		fmt.Fprintf(b.Progress, "waiting for another build to be done with %s\n", dir)
-		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
-			err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+	say := time.Now().Add(2 * time.Second)
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			f.Close()
+			return nil, err
+		}
+		if !say.IsZero() && time.Now().After(say) {
+			fmt.Fprintf(b.Progress, "waiting for another build to be done with %s\n", dir)
+			say = time.Time{}
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, context.Cause(ctx)
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return func() { f.Close() }, nil
 }
 
 // goBuild runs go build in a directory, telling what it is at.
@@ -214,7 +223,7 @@ func (b *Builder) goBuild(ctx context.Context, label, dir string, args []string)
 			fmt.Fprintf(b.Progress, "  %s: %d packages compiled, %.0f s\n", label, out.packages.Load(), time.Since(start).Seconds())
 		case err := <-done:
 			if ctx.Err() != nil {
-				return ctx.Err()
+				return context.Cause(ctx)
 			}
 			if err != nil {
 				return explain(label, out.String())

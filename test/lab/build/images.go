@@ -23,7 +23,7 @@ const nonRoot = "65532:65532"
 
 // Helper builds the lab's helper program and returns where it is.
 func (b *Builder) Helper(ctx context.Context) (string, error) {
-	unlock, err := b.lockTree()
+	unlock, err := b.lockTree(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -33,7 +33,7 @@ func (b *Builder) Helper(ctx context.Context) (string, error) {
 
 // LabImages builds the images that every lab has and returns their archives.
 func (b *Builder) LabImages(ctx context.Context) ([]string, error) {
-	unlock, err := b.lockTree()
+	unlock, err := b.lockTree(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func (b *Builder) LabImages(ctx context.Context) ([]string, error) {
 // returns its archive. The announcer's file has the one capability it needs, so
 // that it can run as a user other than root and without privilege escalation.
 func (b *Builder) Herald(ctx context.Context, name string) (string, error) {
-	unlock, err := b.lockTree()
+	unlock, err := b.lockTree(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -92,11 +92,11 @@ func (b *Builder) own(ctx context.Context, module, program string) (string, erro
 }
 
 // lockTree makes the directory for this tree's programs and keeps others out.
-func (b *Builder) lockTree() (unlock func(), err error) {
+func (b *Builder) lockTree(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(b.treeCache(), 0o755); err != nil {
 		return nil, err
 	}
-	return b.lock(b.treeCache())
+	return b.lock(ctx, b.treeCache())
 }
 
 // treeCache is where programs of this very tree are kept: another tree's have

@@ -28,13 +28,19 @@ func (a access) String() string {
 
 // auditEvent is the part of audit.k8s.io/v1 Event that the tests read.
 type auditEvent struct {
-	Stage                    string
-	Verb                     string
-	User                     struct{ Username string }
-	ObjectRef                *struct{ APIGroup, Resource, Subresource, Namespace, Name string }
-	ResponseStatus           *struct{ Code int }
-	RequestReceivedTimestamp time.Time
+	Stage       string
+	Verb        string
+	User        struct{ Username string }
+	ObjectRef   *struct{ APIGroup, Resource, Subresource, Namespace, Name string }
+	Annotations map[string]string
 }
+
+// Who used which access on any of the clusters that the tests brought up, and
+// what was not allowed.
+var (
+	used    = map[access]int{}
+	refused = map[string]int{}
+)
 
 // audit reads the API server's audit log.
 func (c *cluster) audit(t *testing.T, each func(auditEvent)) {
@@ -58,12 +64,9 @@ func (c *cluster) audit(t *testing.T, each func(auditEvent)) {
 	}
 }
 
-// Herald may do what it does, and nothing else. That holds at the end of all
-// that the other tests made it do, so this test's name puts it last.
-func TestZZPermissionsAreThoseUsed(t *testing.T) {
-	c := onCluster(t)
-	used := map[access]int{}
-	refused := map[string]int{}
+// takeNote reads from a cluster's audit log what Herald did on it.
+func (c *cluster) takeNote(t *testing.T) {
+	t.Helper()
 	c.audit(t, func(e auditEvent) {
 		account, ours := strings.CutPrefix(e.User.Username, "system:serviceaccount:herald-system:")
 		if !ours || e.ObjectRef == nil {
@@ -74,17 +77,29 @@ func TestZZPermissionsAreThoseUsed(t *testing.T) {
 			resource += "/" + e.ObjectRef.Subresource
 		}
 		a := access{account, e.Verb, e.ObjectRef.APIGroup, resource}
-		if e.ResponseStatus != nil && e.ResponseStatus.Code == 403 {
+		if e.Annotations["authorization.k8s.io/decision"] == "forbid" {
 			refused[fmt.Sprintf("%v in %q, name %q", a, e.ObjectRef.Namespace, e.ObjectRef.Name)]++
 			return
 		}
 		used[a]++
 	})
+}
+
+// Herald may do what it does, and nothing else. That holds at the end of all
+// that the other tests made it do, so this test's name puts it last.
+func TestZZPermissionsAreThoseUsed(t *testing.T) {
+	c := onCluster(t)
+	c.takeNote(t)
 	for what, n := range refused {
 		t.Errorf("not allowed, %d times: %s", n, what)
 	}
 	granted := c.granted(t)
 	for _, a := range slices.SortedFunc(maps.Keys(granted), func(a, b access) int { return strings.Compare(a.String(), b.String()) }) {
+		watched := a
+		watched.verb = "watch"
+		if a.verb == "list" && used[watched] > 0 {
+			continue // API servers older than 1.34 can't stream lists: client-go then lists
+		}
 		if used[a] == 0 {
 			t.Errorf("allowed by %s and never used: %v", granted[a], a)
 		}

@@ -1,0 +1,77 @@
+package bgp
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/herald-lb/herald/pkg/announce/bgp/bgptest"
+)
+
+// testLog collects the Speaker's log for a test.
+func testLog(t *testing.T) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// running is a Speaker that runs until the test ends.
+type running struct {
+	*Speaker
+	t      *testing.T
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu      sync.Mutex
+	history []Status
+}
+
+func start(t *testing.T) *running {
+	r := &running{t: t, done: make(chan struct{})}
+	r.Speaker = New(Options{Logger: testLog(t), Notify: func(s Status) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.history = append(r.history, s)
+	}})
+	var ctx context.Context
+	ctx, r.cancel = context.WithCancel(t.Context())
+	go func() {
+		defer close(r.done)
+		if err := r.Run(ctx); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}()
+	t.Cleanup(r.stop)
+	return r
+}
+
+func (r *running) stop() {
+	r.cancel()
+	<-r.done
+}
+
+func (r *running) status(name string) Status {
+	for _, s := range r.Statuses() {
+		if s.Peer == name {
+			return s
+		}
+	}
+	return Status{}
+}
+
+func (r *running) waitFor(name string, state State, within time.Duration) Status {
+	r.t.Helper()
+	var last Status
+	bgptest.Eventually(r.t, within, name+" becomes "+state.String(), func() error {
+		if last = r.status(name); last.State != state {
+			return fmt.Errorf("it is %s: %s", last.State, last.Reason)
+		}
+		return nil
+	})
+	return last
+}
+
+func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+func addr(s string) netip.Addr     { return netip.MustParseAddr(s) }
