@@ -103,7 +103,7 @@ func restricted(t *testing.T, pod *v1.PodSpec) {
 }
 
 func TestExampleConfiguration(t *testing.T) {
-	for _, obj := range manifest(t, "../../deploy/examples/config.yaml") {
+	for _, obj := range slices.Concat(manifest(t, "../../deploy/examples/config.yaml"), manifest(t, "../../deploy/examples/bgp.yaml")) {
 		cm := obj.(*v1.ConfigMap)
 		if cm.Name != configName || cm.Namespace != "herald-system" {
 			t.Errorf("the example is %s/%s", cm.Namespace, cm.Name)
