@@ -114,7 +114,7 @@ func startKube(t testing.TB) *kube {
 		return k.admin.Discovery().RESTClient().Get().AbsPath("/readyz").Do(t.Context()).Error()
 	})
 	k.apply("../../deploy/00-namespace.yaml")
-	k.apply("../../deploy/10-controller-rbac.yaml")
+	k.apply("../../deploy/10-cloud-controller-manager-rbac.yaml")
 	return k
 }
 
