@@ -48,10 +48,7 @@ func TestBGPRoutesReachRoutersAndClients(t *testing.T) {
 			}
 		}
 		r.inKernel(t, birdHost, a, all...)
-		eventually(t, soon, "the far client is answered", func() error {
-			_, err := r.Get(t.Context(), far, "http://"+netip.AddrPortFrom(a, 80).String()+"/")
-			return err
-		})
+		r.reach(t, a)
 	}
 	r.eventOnNode(t, "n1", "BGPSessionUp", `"frr"`)
 }
@@ -75,6 +72,8 @@ func TestBGPLocalPolicy(t *testing.T) {
 	r.patch(t, ns, "web", `{"spec":{"selector":{"group":"both"}}}`)
 	r.leads(t, r.frrPaths, single(a), "n1", "n3")
 	r.inKernel(t, lab.Router, a, "n1", "n3")
+
+	r.reach(t, a)
 
 	p, stop, err := r.Probe(far, probe.Options{Target: netip.AddrPortFrom(a, 80)})
 	r.must(t, err)
@@ -127,4 +126,3 @@ func TestBGPAggregates(t *testing.T) {
 	r.must(t, err)
 	r.leads(t, r.birdPaths, whole)
 }
-

@@ -111,10 +111,11 @@ func (r *routed) apply(t *testing.T, document string) {
 	t.Helper()
 	r.must(t, r.Apply(context.Background(), herald.ConfigMap(document, map[string]string{"herald-lb.io/allow-address-loss": "true"})))
 	eventually(t, soon, "the configuration is accepted", func() error {
-		if got := r.liveDocument(t); strings.TrimSpace(got) != strings.TrimSpace(document) {
-			return errors.New("config-live is another document")
+		live, err := r.Client().CoreV1().ConfigMaps("herald-system").Get(context.Background(), "config-live", metav1.GetOptions{})
+		if err == nil && strings.TrimSpace(live.Data["config"]) != strings.TrimSpace(document) {
+			err = errors.New("config-live is another document")
 		}
-		return nil
+		return err
 	})
 }
 
@@ -200,7 +201,7 @@ func (r *routed) frrPaths(prefix string) ([]path, error) {
 			communities: strings.TrimSpace(p.Community.String + " " + p.LargeCommunity.String),
 		}
 		for _, n := range p.Nexthops {
-			if n.Scope == "global" {
+			if n.Scope != "link-local" {
 				q.via = r.nodeAt(n.IP)
 			}
 		}
@@ -212,7 +213,7 @@ func (r *routed) frrPaths(prefix string) ([]path, error) {
 
 // birdPaths lists the ways that BIRD knows to a prefix, by protocol.
 func (r *routed) birdPaths(prefix string) ([]path, error) {
-	text, err := r.bird.Show(context.Background(), "show route all for "+prefix)
+	text, err := r.bird.Show(context.Background(), "show route all where net = "+prefix)
 	if err != nil {
 		return nil, err
 	}
@@ -321,6 +322,20 @@ func (r *routed) inKernel(t *testing.T, host string, a netip.Addr, nodes ...stri
 			err = fmt.Errorf("it sends it to %v", got)
 		}
 		return err
+	})
+}
+
+// reach waits until a client behind FRR is answered again and again, so that by
+// whichever node a connection comes, kube-proxy there knows the Service.
+func (r *routed) reach(t *testing.T, a netip.Addr) {
+	t.Helper()
+	eventually(t, soon, fmt.Sprintf("%v answers by all nodes", a), func() error {
+		for range 30 {
+			if _, err := r.Get(t.Context(), far, "http://"+netip.AddrPortFrom(a, 80).String()+"/"); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
