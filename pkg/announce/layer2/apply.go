@@ -1,7 +1,6 @@
 package layer2
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -16,14 +15,15 @@ func (e *engine) apply(now time.Time, d *Desired) {
 	lost, found := e.applyMembers(d)
 	e.applyLinks(now, d.Links)
 	e.applyAddresses(now, d)
-	e.desired = d
 	for _, l := range e.links {
-		l.announcer.healing = len(e.world.down) > 0
 		if lost {
 			l.announcer.hasten(now)
 		}
 		if found {
 			l.announcer.again(now)
+		}
+		if len(e.world.down) == 0 {
+			l.announcer.healed()
 		}
 		e.openPorts(now, l)
 	}
@@ -62,6 +62,9 @@ func (e *engine) applyLinks(now time.Time, links []announce.Link) {
 		l := e.links[nl.Index]
 		if l == nil {
 			l = &link{announcer: newAnnouncer(e.s.cfg.Rand), ports: make(map[Family]*port)}
+			if len(e.world.down) > 0 {
+				l.announcer.hasten(now)
+			}
 			e.links[nl.Index] = l
 		}
 		moved := l.MAC != nl.MAC || l.LinkLocal != nl.LinkLocal
@@ -134,83 +137,6 @@ func (e *engine) drop(k netip.Addr, a *address) {
 	e.prober.forget(k)
 	e.timers.remove(k)
 	delete(e.addresses, k)
-}
-
-// openPorts opens what the addresses on l need and closes what they don't.
-func (e *engine) openPorts(now time.Time, l *link) {
-	l.reopenAt = time.Time{}
-	for _, f := range []Family{IPv4, IPv6} {
-		ranges := rangesOf(e.relevant(l.Index, f))
-		p := l.ports[f]
-		switch {
-		case len(ranges) == 0 && p != nil:
-			e.closePort(l, p)
-		case len(ranges) == 0:
-		case p != nil:
-			if err := p.narrow(ranges); err != nil {
-				e.failed(now, l, f, "filter", err)
-			}
-		default:
-			if err := e.openPort(l, f, ranges); err != nil {
-				e.failed(now, l, f, "open", err)
-			}
-		}
-	}
-}
-
-func (e *engine) failed(now time.Time, l *link, f Family, operation string, err error) {
-	e.s.cfg.Metrics.errors.WithLabelValues(l.Name, f.String(), operation).Inc()
-	e.s.cfg.Log.Error(fmt.Sprintf("%s socket can't be set up, trying again", f), "link", l.Name, "err", err)
-	l.reopenAt = now.Add(reopenAfter)
-}
-
-// relevant returns the addresses of a family whose frames matter on a link.
-func (e *engine) relevant(index int, f Family) []netip.Addr {
-	var relevant []netip.Addr
-	for k, a := range e.addresses {
-		if FamilyOf(k) == f && slices.Contains(a.entry.links, index) {
-			relevant = append(relevant, k)
-		}
-	}
-	if len(relevant) == 0 {
-		return nil
-	}
-	for _, w := range e.witnesses {
-		if FamilyOf(w) == f {
-			relevant = append(relevant, w)
-		}
-	}
-	return relevant
-}
-
-func (e *engine) openPort(l *link, f Family, ranges []Range) error {
-	w, err := e.s.cfg.Opener.Open(l.Link, f, ranges)
-	if err != nil {
-		return err
-	}
-	p := &port{
-		family: f, wire: w, ranges: ranges,
-		table: &e.s.table, seen: e.seen, guard: newGuard(),
-		metrics: e.s.cfg.Metrics, count: e.s.cfg.Metrics.port(l.Name, f),
-	}
-	current := l.Link
-	p.link.Store(&current)
-	l.ports[f] = p
-	e.readers.Go(func() { p.serve(e.ctx) })
-	return nil
-}
-
-func (e *engine) closePort(l *link, p *port) {
-	if err := p.wire.Close(); err != nil {
-		e.s.cfg.Log.Warn("socket not closed", "link", l.Name, "err", err)
-	}
-	delete(l.ports, p.family)
-}
-
-func (e *engine) closeLink(l *link) {
-	for _, p := range l.ports {
-		e.closePort(l, p)
-	}
 }
 
 // publish makes the read loops judge by the new state.

@@ -145,6 +145,9 @@ func decideNeighbor(l announce.Link, t *table, e ethernet, b, out []byte) ([]byt
 	if n.mac != (announce.MAC{}) && n.mac != e.src {
 		return nil, refused(spoofedSender)
 	}
+	if e.dst != l.MAC && [2]byte(e.dst[:2]) != [2]byte{0x33, 0x33} {
+		return nil, sighting{}
+	}
 	s := sighting{mac: e.src, node: t.members[e.src]}
 	_, witness := t.witnesses[n.target]
 	switch {

@@ -3,11 +3,8 @@ package layer2
 import (
 	"context"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
-
-	"github.com/herald-lb/herald/pkg/announce"
 )
 
 const (
@@ -16,9 +13,6 @@ const (
 	minSleep = 500 * time.Microsecond
 
 	statsEvery   = 10 * time.Second
-	reopenAfter  = 200 * time.Millisecond
-	maxWitnesses = 4 // asked on one link
-	witnessGap   = 10 * time.Millisecond
 	claimsAtOnce = 256
 )
 
@@ -26,10 +20,9 @@ const (
 // loops of the ports answer by themselves, from the table; what they see and
 // what is desired comes here.
 type engine struct {
-	s       *Speaker
-	ctx     context.Context // ends the read loops' waiting
-	world   world
-	desired *Desired
+	s     *Speaker
+	done  <-chan struct{} // closed when the speaker ends
+	world world
 
 	addresses map[netip.Addr]*address
 	links     map[int]*link
@@ -50,20 +43,9 @@ type address struct {
 	entry *entry
 }
 
-// link is one link that serves addresses.
-type link struct {
-	announce.Link
-	announcer *announcer
-	ports     map[Family]*port
-	reopenAt  time.Time // zero: every port that is needed is open
-	witnessed time.Time // when a witness last answered
-	asked     time.Time // when the witnesses were last asked
-}
-
 func newEngine(ctx context.Context, s *Speaker) *engine {
 	e := &engine{
-		s: s, ctx: ctx,
-		desired:   &Desired{},
+		s: s, done: ctx.Done(),
 		addresses: make(map[netip.Addr]*address),
 		links:     make(map[int]*link),
 		prober:    newProber(),
@@ -199,7 +181,6 @@ func (e *engine) schedule(a *address) {
 
 func (e *engine) emit(ev Event) {
 	e.s.cfg.Metrics.events.WithLabelValues(ev.Kind.String()).Inc()
-	e.s.cfg.Log.Info("address "+ev.Kind.String(), "address", ev.Address, "link", ev.Link, "mac", ev.MAC, "node", ev.Node)
 	if len(e.events) >= eventBuffer {
 		e.events = e.events[1:]
 	}
@@ -215,34 +196,6 @@ func (e *engine) probe(a *address) bool {
 		}
 	}
 	return sent
-}
-
-// askWitnesses asks a few witnesses on each link of a, at most every 10 ms.
-func (e *engine) askWitnesses(now time.Time, a *address) {
-	for _, i := range a.entry.links {
-		l := e.links[i]
-		if now.Sub(l.asked) < witnessGap {
-			continue
-		}
-		l.asked = now
-		asked := 0
-		for _, w := range e.witnesses {
-			onLink := slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool { return p.Contains(w) })
-			if p := l.ports[FamilyOf(w)]; onLink && p != nil && asked < maxWitnesses {
-				p.probe(w)
-				asked++
-			}
-		}
-	}
-}
-
-// witnessed returns when a witness last answered on a link of a.
-func (e *engine) witnessed(a *address) time.Time {
-	var last time.Time
-	for _, i := range a.entry.links {
-		last = later(last, e.links[i].witnessed)
-	}
-	return last
 }
 
 // sleep returns how long nothing is due.

@@ -541,7 +541,7 @@ func TestSplitsHeal(t *testing.T) {
 		sides := rapid.SampledFrom([][]int{{0, 0, 1}, {0, 1, 0}, {0, 1, 1}, {0, 1, 2}}).Draw(t, "sides")
 		for i, n := range m.nodes {
 			n.side = sides[i]
-			n.ann.healing = true
+			n.ann.hasten(m.now)
 			for j := range m.nodes {
 				if sides[j] != sides[i] {
 					n.w.down[nodeOf(j+1)] = struct{}{}
@@ -561,7 +561,6 @@ func TestSplitsHeal(t *testing.T) {
 		m.pass(time.Duration(rapid.IntRange(1, 5000).Draw(t, "split"))*time.Millisecond, nothing)
 		for _, n := range m.nodes {
 			n.side = 0
-			n.ann.hasten(m.now)
 		}
 		m.pass(2*time.Second, nothing)
 		if got := m.answering(); len(got) != 1 {

@@ -1,10 +1,10 @@
 package layer2
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -15,6 +15,10 @@ import (
 const (
 	minBackOff = 10 * time.Millisecond
 	maxBackOff = time.Second
+
+	// stuckFor is how long nothing is written after a write that timed out, so
+	// that a link that takes no frames costs the others little.
+	stuckFor = time.Second
 )
 
 // port is one open wire and the loop that answers on it.
@@ -28,6 +32,8 @@ type port struct {
 	metrics *Metrics
 	count   *portMetrics
 	ranges  []Range
+
+	stuckUntil atomic.Int64 // Unix time in nanoseconds
 }
 
 // report is a sighting that the ownership of an address depends on.
@@ -37,9 +43,9 @@ type report struct {
 	name string
 }
 
-// serve answers until the wire is closed. An error of the wire is no reason to
-// end: a link that is down comes back, and the same wire with it.
-func (p *port) serve(ctx context.Context) {
+// serve answers until the wire is closed. Any other error is no reason to end: a
+// link that is down comes back, and the same wire with it.
+func (p *port) serve(done <-chan struct{}) {
 	in, out := make([]byte, maxFrame), make([]byte, 0, maxFrame)
 	wait := minBackOff
 	for {
@@ -49,12 +55,12 @@ func (p *port) serve(ctx context.Context) {
 			p.handle(in[:n], out)
 			continue
 		}
-		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		p.count.readErrors.Inc()
 		select {
-		case <-ctx.Done():
+		case <-done:
 			return
 		case <-time.After(wait):
 		}
@@ -85,12 +91,19 @@ func (p *port) handle(frame, out []byte) {
 	}
 }
 
+// write reports whether the frame was sent.
 func (p *port) write(frame []byte) bool {
 	if len(frame) == 0 {
 		return false
 	}
+	if time.Now().UnixNano() < p.stuckUntil.Load() {
+		return false
+	}
 	if err := p.wire.WriteFrame(frame); err != nil {
 		p.count.writeErrors.Inc()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			p.stuckUntil.Store(time.Now().Add(stuckFor).UnixNano())
+		}
 		return false
 	}
 	return true

@@ -18,11 +18,14 @@ const (
 
 	refreshEvery = 3 * time.Minute // below the usual 300 s of a switch's table
 
-	// healEvery is how often announcements repeat while a known node is out of
-	// sight, so that two sides of a split LAN notice each other when it heals,
-	// also if the membership doesn't. It costs at most healPerSecond frames.
+	// While a known node is out of sight, announcements repeat more often: the
+	// LAN may be split, and when it heals the two owners have to notice each
+	// other, also if the membership doesn't. First each healEvery, then in
+	// proportion to the time that has passed, so that a split of an hour is
+	// noticed in about a minute and a node that is off for a week costs nothing.
 	healEvery     = 1250 * time.Millisecond
-	healPerSecond = 200
+	healFraction  = 48
+	healPerSecond = 100 // frames, on one link
 )
 
 // forms are the frames of one announcement. IPv6 has only one form, which
@@ -86,7 +89,7 @@ type announcer struct {
 	step               map[netip.Addr]int // of the next announcement
 	urgent, calm       *rate.Limiter
 	chance             *rand.Rand
-	healing            bool // a known node is out of sight
+	missing            time.Time // since when a known node is out of sight; zero: all are there
 }
 
 func newAnnouncer(chance *rand.Rand) *announcer {
@@ -143,16 +146,19 @@ func (s *announcer) again(now time.Time) {
 	}
 }
 
-// hasten brings the next announcement of each address within the interval that
-// applies while healing.
+// hasten is told that a node went out of sight.
 func (s *announcer) hasten(now time.Time) {
+	s.missing = now
 	for a := range s.step {
-		due := now.Add(jitter(s.chance, s.healInterval()))
+		due := now.Add(jitter(s.chance, s.healInterval(now)))
 		if it := s.later.items[a]; it != nil && due.Before(it.due) {
 			s.later.set(a, due)
 		}
 	}
 }
+
+// healed is told that all known nodes are in sight.
+func (s *announcer) healed() { s.missing = time.Time{} }
 
 // next returns what is to be sent at now, if anything is. Call it until it
 // returns false.
@@ -196,16 +202,17 @@ func (s *announcer) advance(a netip.Addr, now time.Time) announcement {
 		s.step[a]--
 		after = jitter(s.chance, refreshEvery)
 	}
-	if s.healing {
-		after = min(after, jitter(s.chance, s.healInterval()))
+	if !s.missing.IsZero() {
+		after = min(after, jitter(s.chance, s.healInterval(now)))
 	}
 	s.later.set(a, now.Add(after))
 	return announcement{a, this.forms}
 }
 
-// healInterval stretches with the number of addresses, to keep to the budget.
-func (s *announcer) healInterval() time.Duration {
-	return max(healEvery, time.Duration(len(s.step))*2*time.Second/healPerSecond)
+// healInterval is the time between repeats while a node is out of sight. It
+// stretches with the number of addresses, to keep to the budget.
+func (s *announcer) healInterval(now time.Time) time.Duration {
+	return max(healEvery, now.Sub(s.missing)/healFraction, time.Duration(len(s.step))*2*time.Second/healPerSecond)
 }
 
 // wake returns when next has something to say; false when never.

@@ -88,14 +88,19 @@ func TestHealing(t *testing.T) {
 	s.start(vip4, start)
 	play(s, start, time.Minute)
 	at := start.Add(time.Minute)
-	s.healing = true
 	s.hasten(at)
 	got := play(s, at, 15*time.Second)
 	if len(got) < 9 || len(got) > 15 {
-		t.Errorf("%d announcements in 15 s: %v", len(got), got)
+		t.Errorf("%d announcements in the first 15 s: %v", len(got), got)
 	}
-	s.healing = false
 	at = at.Add(15 * time.Second)
+	play(s, at, time.Hour)
+	at = at.Add(time.Hour)
+	if got := play(s, at, 10*time.Minute); len(got) < 5 || len(got) > 12 {
+		t.Errorf("%d announcements in 10 minutes after an hour: %v", len(got), got)
+	}
+	s.healed()
+	at = at.Add(10 * time.Minute)
 	s.again(at)
 	if got := play(s, at, 200*time.Millisecond); len(got) != 1 || got[0].at != 0 {
 		t.Errorf("on healing: %v", got)

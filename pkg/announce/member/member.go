@@ -39,9 +39,11 @@ type Options struct {
 	Cluster string     // tells clusters that share a key apart, the same on all nodes
 	KeyDir  string     // where the Secret is mounted
 	Secret  string     // the Secret's namespace/name, for messages
+	// Peers is what SetPeers would be given. Their number at the start
+	// chooses memberlist's settings.
 	Peers   []netip.Addr
-	Logger  *slog.Logger
-	Metrics *Metrics
+	Logger  *slog.Logger // nil: nothing is logged
+	Metrics *Metrics     // nil: nobody sees them
 }
 
 // Member is this node's membership. Its methods may be called from any
@@ -82,6 +84,12 @@ func New(o Options) (*Member, error) {
 		return nil, fmt.Errorf("node %s has no address to be a member with: set HOST_IP from status.hostIP", o.Name)
 	}
 	o.Address = o.Address.Unmap()
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics()
+	}
 	keys, err := ReadKeys(o.KeyDir, o.Secret)
 	if err != nil {
 		return nil, err
