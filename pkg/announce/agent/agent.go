@@ -177,7 +177,7 @@ func (a *Agent) step(now time.Time) {
 		after.waiting = "the others to hear of it"
 	}
 	if in.cluster != nil && in.cluster.Freshness != announce.Incomplete && in.members != nil {
-		a.decide(before, after)
+		a.decide(before, after, now)
 	}
 	a.tell(after, in.observations)
 	after.input.observations = nil
