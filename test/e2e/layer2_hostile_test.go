@@ -75,8 +75,9 @@ func TestFloodOfFrames(t *testing.T) {
 	}
 }
 
-// hostileFrames are questions for the addresses, for others, broken ones, tagged
-// ones and claims, by invented senders.
+// hostileFrames are questions for the addresses, for others, broken ones and
+// tagged ones, by invented senders. There are no claims among them: clients would
+// believe them, and nobody can keep them from that.
 func hostileFrames(t *testing.T, addresses []netip.Addr) [][]byte {
 	t.Helper()
 	random := rand.New(rand.NewPCG(7, 7))
@@ -87,9 +88,12 @@ func hostileFrames(t *testing.T, addresses []netip.Addr) [][]byte {
 		from, target := elsewhere(a, random), a
 		switch i / 2 % 8 {
 		case 1:
-			target = elsewhere(a, random) // of the pool or of nobody
+			target = elsewhere(a, random)
 		case 2:
-			from = a // a claim
+			target = netip.MustParseAddr("192.168.31.249") // of the pool, and nobody's
+			if a.Is6() {
+				target = netip.MustParseAddr("fd31::24f")
+			}
 		}
 		frame, err := question(mac, from, target)
 		if err != nil {
@@ -122,10 +126,10 @@ func question(mac net.HardwareAddr, from, target netip.Addr) ([]byte, error) {
 	})
 }
 
-// elsewhere is another address of the same LAN.
+// elsewhere is another address of the same LAN, that no host has.
 func elsewhere(a netip.Addr, random *rand.Rand) netip.Addr {
 	b := a.AsSlice()
-	b[len(b)-1] ^= byte(1 + random.IntN(255))
+	b[len(b)-1] = byte(150 + random.IntN(80))
 	out, _ := netip.AddrFromSlice(b)
 	return out
 }

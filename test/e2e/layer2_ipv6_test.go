@@ -61,7 +61,7 @@ func TestIPv6OnlyCluster(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	c.allMembers(t)
+	c.must(t, c.WaitMembers(context.Background()))
 	const ns = "ipv6"
 	_, err = c.Kubectl(t.Context(), "create", "namespace", ns)
 	c.must(t, err)

@@ -42,7 +42,7 @@ func TestKeyRotation(t *testing.T) {
 	if n := c.sum(t, "herald_member_down_total") - down; n != 0 {
 		t.Errorf("members were found down %v times", n)
 	}
-	c.allMembers(t)
+	c.must(t, c.WaitMembers(context.Background()))
 }
 
 // keysHeld waits until every announcer holds so many keys and waits for none.

@@ -140,51 +140,19 @@ func (s *site) moved(t *testing.T, o *herald.Owners, addresses []netip.Addr, bef
 	})
 }
 
-// settled waits until every announcer is ready and knows all others, and each
-// address has had one owner for a second, the same for both families.
+// settled waits until nothing moves any more.
 func (s *site) settled(t *testing.T) {
 	t.Helper()
-	s.must(t, s.WaitNodesReady(context.Background(), s.Nodes()...))
-	s.must(t, s.WaitRollout(context.Background()))
-	s.allMembers(t)
-	o := s.WatchOwners(s.addresses)
-	defer o.Stop()
-	eventually(t, 20*time.Second, "each Service has had one owner for a second", func() error {
-		for i, a := range s.addresses {
-			since, owner := o.Settled(a)
-			if since < time.Second {
-				return fmt.Errorf("%v: %v", a, o.Last(a).Hosts)
-			}
-			if _, first := o.Settled(s.addresses[i/2*2]); owner != first {
-				return fmt.Errorf("%v is at %s, its twin at %s", a, owner, first)
-			}
-		}
-		return nil
-	})
-	s.owner = o.Last(s.addresses[0]).Owner()
+	s.must(t, s.Settle(context.Background(), slices.Collect(slices.Chunk(s.addresses, s.families()))))
+	s.owner = s.cluster.owner(t, s.addresses[0])
 }
 
-// allMembers waits until each announcer sees all of them alive and ready.
-func (c *cluster) allMembers(t *testing.T) {
-	t.Helper()
-	eventually(t, 30*time.Second, "all announcers are members", func() error {
-		for _, node := range c.Nodes() {
-			status, err := c.Status(context.Background(), node)
-			if err != nil {
-				return err
-			}
-			ready := 0
-			for _, m := range status.Members {
-				if m.Alive && m.Ready && !m.Draining {
-					ready++
-				}
-			}
-			if ready != len(c.Nodes()) || status.WaitingFor != "" {
-				return fmt.Errorf("%s: %d members are ready, it waits for %q", node, ready, status.WaitingFor)
-			}
-		}
-		return nil
-	})
+// families is how many addresses each Service has.
+func (s *site) families() int {
+	if len(s.addresses) == 1 {
+		return 1
+	}
+	return 2
 }
 
 // unmoved fails the test if an address had more than one owner, or two at once.

@@ -58,8 +58,13 @@ func Metric(text, name string, labels ...string) float64 {
 	var sum float64
 next:
 	for line := range strings.Lines(text) {
-		series, value, ok := strings.Cut(strings.TrimSpace(line), " ")
-		if before, _, _ := strings.Cut(series, "{"); !ok || before != name {
+		line = strings.TrimSpace(line)
+		space := strings.LastIndexByte(line, ' ') // there are some in labels, too
+		if space < 0 {
+			continue
+		}
+		series, value := line[:space], line[space+1:]
+		if before, _, _ := strings.Cut(series, "{"); before != name {
 			continue
 		}
 		for _, l := range labels {
@@ -105,7 +110,7 @@ func (c *Cluster) Filter(ctx context.Context, node string, matches ...string) (c
 	for _, m := range matches {
 		rules += m + " drop; "
 	}
-	if _, err := c.Exec(ctx, node, "nft", rules+"} }"); err != nil {
+	if _, err := c.Exec(ctx, node, "nft", rules+"}; }"); err != nil {
 		return nil, err
 	}
 	return func() error {
