@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -83,12 +84,13 @@ func brought() []*cluster {
 	return all
 }
 
-// onCluster returns the shared cluster.
+// onCluster returns the shared cluster. HERALD_TEST_LAB is another name for it,
+// so that two runs don't get into each other's way.
 func onCluster(t *testing.T) *cluster {
 	t.Helper()
 	needsLab(t)
 	shared.once.Do(func() {
-		shared.c, shared.err = install(context.Background(), lab.Options{Name: "e2e", Progress: os.Stderr})
+		shared.c, shared.err = install(context.Background(), lab.Options{Name: cmp.Or(os.Getenv("HERALD_TEST_LAB"), "e2e"), Progress: os.Stderr})
 	})
 	if shared.err != nil {
 		t.Fatal(shared.err)

@@ -304,10 +304,10 @@ func TestSizeClasses(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	good := Options{Name: "node-1", Address: local(0, 1), KeyDir: oneKey(t), Secret: "herald-system/memberlist", Metrics: NewMetrics(), Logger: slog.New(slog.DiscardHandler)}
 	for want, spoil := range map[string]func(o *Options){
-		"NODE_NAME":  func(o *Options) { o.Name = "" },
-		"node name":  func(o *Options) { o.Name = "Node 1" },
-		"HOST_IP":    func(o *Options) { o.Address = netip.Addr{} },
-		"has no ent": func(o *Options) { o.KeyDir = t.TempDir() },
+		"HERALD_NODE_NAME": func(o *Options) { o.Name = "" },
+		"node name":        func(o *Options) { o.Name = "Node 1" },
+		"HERALD_HOST_IP":   func(o *Options) { o.Address = netip.Addr{} },
+		"has no ent":       func(o *Options) { o.KeyDir = t.TempDir() },
 	} {
 		o := good
 		spoil(&o)
