@@ -229,17 +229,27 @@ func TestWatchTellsAgentFromHost(t *testing.T) {
 	if o := w.refused(now); !o.ping || !o.connect {
 		t.Fatal("a refusal starts no probe")
 	}
+	w.refused(now)
 	w.reset(w.probes - 1)
-	w.reset(w.probes)
 	if w.down != 0 {
 		t.Error("one protocol's refusal is enough")
 	}
-	w.refused(now)
+	w.reset(w.probes)
 	if w.down != AgentGone {
 		t.Errorf("refused by both: %q", w.down)
 	}
 	w = watch{}
-	w.refused(now)
+	w.startProbe(now)
+	w.reset(w.probes)
+	if w.down != 0 {
+		t.Error("one reset is enough")
+	}
+	w.reset(w.probes)
+	if w.down != AgentGone {
+		t.Errorf("reset twice: %q", w.down)
+	}
+	w = watch{}
+	w.startProbe(now)
 	w.reset(w.probes)
 	for w.probe != nil {
 		now = w.probe.due

@@ -411,6 +411,28 @@ func TestRestartIsAChange(t *testing.T) {
 	}
 }
 
+// TestOldNewsKillsNobody has memberlist take a healthy member for dead for a
+// moment, as it does when a node comes back that heard nobody for a while.
+func TestOldNewsKillsNobody(t *testing.T) {
+	s := newSim(4, 1)
+	n := s.nodes[0]
+	n.absent(s.now, "node-1")
+	s.run(lostFor / 2)
+	if v := n.view(); !v.Members["node-1"].Alive {
+		t.Error("dead at once")
+	}
+	n.present(s.now, "node-1", local(0, 2), simMeta(2))
+	s.run(2 * lostFor)
+	if v := n.view(); !v.Members["node-1"].Alive || len(n.downs) != 0 {
+		t.Error("dead later")
+	}
+	n.absent(s.now, "node-1")
+	s.run(lostFor + 2*tickEvery)
+	if m := n.view().Members["node-1"]; m.Down != Unknown || !m.NeedsWitness {
+		t.Errorf("not dead in the end: %+v", m)
+	}
+}
+
 func TestGoodbyeIsNoDeath(t *testing.T) {
 	s := newSim(3, 1)
 	n, id := s.nodes[0], keyID{1}

@@ -40,10 +40,11 @@ type watch struct {
 
 // probe is a burst of pings and connects.
 type probe struct {
-	number           uint64
-	started, due     time.Time
-	steps            int
-	udpGone, tcpGone bool // the kernel said that nobody listens
+	number       uint64
+	started, due time.Time
+	steps        int
+	udpGone      bool // the kernel said that nobody listens
+	tcpGone      int  // how often it said so
 }
 
 // orders is what a watch wants sent.
@@ -119,7 +120,7 @@ func (w *watch) doubt() {
 }
 
 func (w *watch) conclude(c Cause) {
-	if c == HostGone && (w.probe.udpGone || w.probe.tcpGone) {
+	if c == HostGone && (w.probe.udpGone || w.probe.tcpGone > 0) {
 		c = AgentGone // a refusal comes from a live kernel
 	}
 	w.down, w.probe, w.stalled = c, nil, time.Time{}
@@ -136,26 +137,27 @@ func (w *watch) echo(number uint64) bool {
 
 // refused takes an ICMP refusal of a ping: a process that isn't there.
 func (w *watch) refused(now time.Time) orders {
+	o := w.startProbe(now)
 	if w.probe != nil {
 		w.probe.udpGone = true
 		w.agentGone()
-		return orders{}
 	}
-	return w.startProbe(now)
+	return o
 }
 
 // reset takes a TCP refusal.
 func (w *watch) reset(number uint64) {
 	if w.probe != nil && w.probe.number == number {
-		w.probe.tcpGone = true
+		w.probe.tcpGone++
 		w.agentGone()
 	}
 }
 
-// agentGone concludes as soon as both protocols were refused; one of them
-// alone may be forged, or a rule of a firewall.
+// agentGone concludes as soon as both protocols were refused, as one refusal
+// alone may be forged. Kernels send few refusals by ICMP a second, so two by
+// TCP do as well.
 func (w *watch) agentGone() {
-	if w.probe.udpGone && w.probe.tcpGone {
+	if w.probe.udpGone && w.probe.tcpGone > 0 || w.probe.tcpGone > 1 {
 		w.conclude(AgentGone)
 	}
 }
