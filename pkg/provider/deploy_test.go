@@ -18,7 +18,7 @@ import (
 
 // The flags of ours, as people see them. Renaming one breaks their manifests.
 func TestFlags(t *testing.T) {
-	t.Setenv("POD_NAMESPACE", "")
+	t.Setenv("POD_NAMESPACE", "herald-system")
 	fs := pflag.NewFlagSet("herald", pflag.ContinueOnError)
 	defaultOptions().addFlags(fs)
 	want, err := os.ReadFile("testdata/flags.txt")

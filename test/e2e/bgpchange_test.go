@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/herald-lb/herald/test/herald"
 )
 
 // A session whose key is wrong says so, leaves the others alone, and comes back
@@ -177,7 +179,7 @@ func TestBGPBadConfigurationIsRefused(t *testing.T) {
 			if doc == base {
 				t.Fatal("nothing to change")
 			}
-			r.must(t, r.Apply(t.Context(), configMap(doc, nil)))
+			r.must(t, r.Apply(t.Context(), herald.ConfigMap(doc, nil)))
 			eventually(t, soon, "the mistake is named", func() error { return r.configEventSays(t.Context(), strings.ReplaceAll(c.says, `\"`, `"`)) })
 			if got := r.liveDocument(t); strings.TrimSpace(got) != strings.TrimSpace(base) {
 				t.Error("the configuration in force is not the one before")

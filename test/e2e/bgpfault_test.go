@@ -161,7 +161,7 @@ func TestBGPRollingRestart(t *testing.T) {
 	r.unnoticed(t, a, func() {
 		_, err := r.Kubectl(t.Context(), "-n", "herald-system", "rollout", "restart", "daemonset/announcer")
 		r.must(t, err)
-		r.must(t, r.waitHerald(t.Context()))
+		r.must(t, r.WaitRollout(t.Context()))
 		r.sessions(t, "frr", "frr6", "bird", "bird6")
 	})
 	if changes := ways(); len(changes) > 0 {

@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/herald-lb/herald/test/herald"
 	"github.com/herald-lb/herald/test/lab"
 	"github.com/herald-lb/herald/test/lab/router"
 )
@@ -108,7 +109,7 @@ func secret(name, password string) string {
 // apply makes a document the configuration in force.
 func (r *routed) apply(t *testing.T, document string) {
 	t.Helper()
-	r.must(t, r.Apply(context.Background(), configMap(document, map[string]string{"herald-lb.io/allow-address-loss": "true"})))
+	r.must(t, r.Apply(context.Background(), herald.ConfigMap(document, map[string]string{"herald-lb.io/allow-address-loss": "true"})))
 	eventually(t, soon, "the configuration is accepted", func() error {
 		live, err := r.Client().CoreV1().ConfigMaps("herald-system").Get(context.Background(), "config-live", metav1.GetOptions{})
 		if err == nil && strings.TrimSpace(live.Data["config"]) != strings.TrimSpace(document) {

@@ -1,7 +1,7 @@
 package e2e
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/herald-lb/herald/test/herald"
 	"github.com/herald-lb/herald/test/lab"
 	"github.com/herald-lb/herald/test/lab/build"
 )
@@ -39,10 +40,7 @@ const pools = `address-pools:
 `
 
 // cluster is a lab on which Herald is installed.
-type cluster struct {
-	*lab.Lab
-	name string
-}
+type cluster struct{ *herald.Cluster }
 
 // shared is the cluster of most tests, brought up by the first that asks.
 var shared struct {
@@ -86,12 +84,13 @@ func brought() []*cluster {
 	return all
 }
 
-// onCluster returns the shared cluster.
+// onCluster returns the shared cluster. HERALD_TEST_LAB is another name for it,
+// so that two runs don't get into each other's way.
 func onCluster(t *testing.T) *cluster {
 	t.Helper()
 	needsLab(t)
 	shared.once.Do(func() {
-		shared.c, shared.err = install(context.Background(), lab.Options{Name: "e2e", Progress: os.Stderr})
+		shared.c, shared.err = install(context.Background(), lab.Options{Name: cmp.Or(os.Getenv("HERALD_TEST_LAB"), "e2e"), Progress: os.Stderr})
 	})
 	if shared.err != nil {
 		t.Fatal(shared.err)
@@ -111,22 +110,12 @@ func needsLab(t *testing.T) {
 
 // install brings a lab up and Herald on it, configured with pools.
 func install(ctx context.Context, o lab.Options) (*cluster, error) {
-	image, err := heraldImage(ctx, build.HeraldImage)
+	o.AuditLog = true
+	c, err := herald.Up(ctx, o, pools)
 	if err != nil {
 		return nil, err
 	}
-	o.Images, o.AuditLog = append(o.Images, image), true
-	l, err := lab.Up(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	c := &cluster{Lab: l, name: o.Name}
-	if err := c.installHerald(ctx); err != nil {
-		c.saveLogs()
-		l.Down(context.WithoutCancel(ctx))
-		return nil, err
-	}
-	return c, nil
+	return &cluster{c}, nil
 }
 
 func heraldImage(ctx context.Context, name string) (string, error) {
@@ -135,26 +124,6 @@ func heraldImage(ctx context.Context, name string) (string, error) {
 		return "", err
 	}
 	return b.Herald(ctx, name)
-}
-
-func (c *cluster) installHerald(ctx context.Context) error {
-	if _, err := c.Kubectl(ctx, "apply", "-f", deployDir()); err != nil {
-		return err
-	}
-	if err := c.Apply(ctx, configMap(pools, nil)); err != nil {
-		return err
-	}
-	return c.waitHerald(ctx)
-}
-
-// waitHerald waits until both programs are rolled out everywhere.
-func (c *cluster) waitHerald(ctx context.Context) error {
-	for _, what := range []string{"deployment/cloud-controller-manager", "daemonset/announcer"} {
-		if _, err := c.Kubectl(ctx, "-n", "herald-system", "rollout", "status", what, "--timeout=120s"); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // deployDir is the directory of the shipped manifests.
@@ -166,27 +135,13 @@ func deployDir() string {
 	return dir
 }
 
-// configMap is the manifest of the user's ConfigMap.
-func configMap(document string, annotations map[string]string) string {
-	var b bytes.Buffer
-	b.WriteString("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  namespace: herald-system\n  name: config\n  annotations:\n    e2e: \"\"\n")
-	for k, v := range annotations {
-		fmt.Fprintf(&b, "    %s: %q\n", k, v)
-	}
-	b.WriteString("data:\n  config: |\n")
-	for _, line := range bytes.Split([]byte(document), []byte("\n")) {
-		fmt.Fprintf(&b, "    %s\n", line)
-	}
-	return b.String()
-}
-
 // configure applies a configuration, and the usual one again when the test ends.
 func (c *cluster) configure(t *testing.T, document string, annotations map[string]string) {
 	t.Helper()
-	c.must(t, c.Apply(t.Context(), configMap(document, annotations)))
+	c.must(t, c.Apply(t.Context(), herald.ConfigMap(document, annotations)))
 	t.Cleanup(func() {
-		c.must(t, c.Apply(context.Background(), configMap(pools, map[string]string{"herald-lb.io/allow-address-loss": "true"})))
-		c.must(t, c.Apply(context.Background(), configMap(pools, nil)))
+		c.must(t, c.Apply(context.Background(), herald.ConfigMap(pools, map[string]string{"herald-lb.io/allow-address-loss": "true"})))
+		c.must(t, c.Apply(context.Background(), herald.ConfigMap(pools, nil)))
 		eventually(t, 10*time.Second, "the usual configuration is accepted again", func() error {
 			live, err := c.Client().CoreV1().ConfigMaps("herald-system").Get(context.Background(), "config-live", metav1.GetOptions{})
 			if err != nil {
@@ -231,32 +186,9 @@ func (c *cluster) must(t *testing.T, err error) {
 
 // saveLogs keeps what Herald wrote, for whoever looks into a failure.
 func (c *cluster) saveLogs() {
-	dir := filepath.Join(os.TempDir(), "herald-"+c.name+"-logs")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	dir := filepath.Join(os.TempDir(), "herald-"+c.Name()+"-logs")
+	if err := c.SaveLogs(context.Background(), dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	pods, err := c.Client().CoreV1().Pods("herald-system").List(ctx, metav1.ListOptions{})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return
-	}
-	for _, p := range pods.Items {
-		for _, previous := range []bool{false, true} {
-			out, err := c.Client().CoreV1().Pods(p.Namespace).GetLogs(p.Name, &corev1.PodLogOptions{Previous: previous}).DoRaw(ctx)
-			if err != nil {
-				continue // no such container yet, or no earlier one
-			}
-			name := p.Name + ".log"
-			if previous {
-				name = p.Name + ".previous.log"
-			}
-			if err := os.WriteFile(filepath.Join(dir, name), out, 0o644); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-			}
-		}
 	}
 	fmt.Fprintf(os.Stderr, "the logs of Herald's pods are in %s\n", dir)
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/herald-lb/herald/test/herald"
 )
 
 // usersDocument is the ConfigMap of the user's own guide.
@@ -73,10 +75,10 @@ func TestPoolInUseIsNotTakenAway(t *testing.T) {
 
 	_, err := c.Kubectl(t.Context(), "-n", "herald-system", "rollout", "restart", "deployment/cloud-controller-manager", "daemonset/announcer")
 	c.must(t, err)
-	c.must(t, c.waitHerald(t.Context()))
+	c.must(t, c.WaitRollout(t.Context()))
 	refused()
 
-	c.must(t, c.Apply(t.Context(), configMap(elsewhere, map[string]string{"herald-lb.io/allow-address-loss": "true"})))
+	c.must(t, c.Apply(t.Context(), herald.ConfigMap(elsewhere, map[string]string{"herald-lb.io/allow-address-loss": "true"})))
 	eventually(t, soon, "the Service has another address", func() error {
 		if got := shown(c.service(t, ns, "web")); len(got) != 1 || got[0] == a {
 			return fmt.Errorf("it has %v", got)
@@ -116,7 +118,7 @@ func TestNoConfigurationNewServicesWait(t *testing.T) {
 	c.expose(t, ns, "after")
 	c.pending(t, ns, "after", "NoConfiguration")
 	c.answers(t, a, 80)
-	c.must(t, c.Apply(t.Context(), configMap(pools, nil)))
+	c.must(t, c.Apply(t.Context(), herald.ConfigMap(pools, nil)))
 	c.answers(t, c.address(t, ns, "after"), 80)
 }
 

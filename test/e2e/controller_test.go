@@ -110,7 +110,7 @@ func TestControllersKilledNothingMoves(t *testing.T) {
 		}
 		return fmt.Errorf("no such condition")
 	})
-	c.must(t, c.waitHerald(t.Context()))
+	c.must(t, c.WaitRollout(t.Context()))
 }
 
 func TestLeaderToldToStopHandsOver(t *testing.T) {
@@ -153,7 +153,7 @@ func (c *cluster) handOver(t *testing.T, ns, name string, within time.Duration, 
 		return nil
 	})
 	t.Logf("Services got addresses again %v after the leader %s", time.Since(start), name)
-	c.must(t, c.waitHerald(t.Context()))
+	c.must(t, c.WaitRollout(t.Context()))
 }
 
 // The kubelets wait to be initialised, and the controller that does it must

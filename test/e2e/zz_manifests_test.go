@@ -180,7 +180,7 @@ func TestNextBuildIsARollingUpdate(t *testing.T) {
 	for _, from := range []string{dir, deployDir()} {
 		_, err = c.Kubectl(t.Context(), "apply", "-f", from)
 		c.must(t, err)
-		c.must(t, c.waitHerald(t.Context()))
+		c.must(t, c.WaitRollout(t.Context()))
 		c.answers(t, a, 80)
 	}
 	stop()

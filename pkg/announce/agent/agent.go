@@ -189,7 +189,7 @@ func (a *Agent) step(now time.Time) {
 		after.waiting = "the others to hear of it"
 	}
 	if in.cluster != nil && in.cluster.Freshness != announce.Incomplete && in.members != nil {
-		decided := a.decide(before, after)
+		decided := a.decide(before, after, now)
 		a.route(before, after, decided, now)
 	}
 	a.tell(after, in.observations)

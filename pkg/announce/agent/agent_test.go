@@ -169,8 +169,9 @@ func TestJoinsOthersBeforeItClaims(t *testing.T) {
 		if f.published[len(f.published)-1].Ready {
 			t.Error("told others that it is ready before it joined")
 		}
-		// Now the other one is seen. The address that it had is taken from it
-		// alive, although this node has never been elected before.
+		// Now the other one is seen. This node can't know for how long it has
+		// had the address, and whether it made sure that nobody else does: so
+		// the LAN is asked, where it answers if it has it.
 		a.SetMembers(members(alive()))
 		settle()
 		d := f.last(t)
@@ -180,7 +181,7 @@ func TestJoinsOthersBeforeItClaims(t *testing.T) {
 		if !f.published[len(f.published)-1].Ready || a.Readiness() != nil {
 			t.Errorf("not ready: %v", a.Readiness())
 		}
-		if got := d.Addresses[0]; got.From != other || got.Predecessor != Alive {
+		if got := d.Addresses[0]; got.From != other || got.Predecessor != Nobody {
 			t.Errorf("%s is taken from %q %v", got.Addr, got.From, got.Predecessor)
 		}
 	})
@@ -265,6 +266,7 @@ func TestKnowsTheOwnerBeforeItself(t *testing.T) {
 				a.SetLinks(links)
 				a.SetMembers(members(c.before))
 				settle()
+				time.Sleep(firstUse)
 				a.SetMembers(members(c.after))
 				time.Sleep(settleMissing + 2*beat)
 				synctest.Wait()
@@ -281,6 +283,40 @@ func TestKnowsTheOwnerBeforeItself(t *testing.T) {
 	}
 }
 
+// All nodes start at once: the first to be ready has no time to find out whether
+// an address is free before the one that is elected for good is ready too.
+func TestABriefFirstOwnerIsNoProofThatAnAddressIsFree(t *testing.T) {
+	at := func(ms int) time.Time { return time.Unix(1000, 0).Add(time.Duration(ms) * time.Millisecond) }
+	plan := func(owner string) *announce.Plan {
+		return &announce.Plan{Addresses: []announce.Address{{Addr: mine, Owner: owner}}}
+	}
+	type election struct {
+		at    int // milliseconds
+		owner string
+	}
+	for name, c := range map[string]struct {
+		elections []election
+		down      bool
+		want      Predecessor
+	}{
+		"the first":                      {[]election{{0, "n1"}}, false, Nobody},
+		"after a brief one":              {[]election{{0, "n2"}, {300, "n1"}}, false, Nobody},
+		"after two brief ones":           {[]election{{0, "n3"}, {300, "n2"}, {600, "n1"}}, false, Nobody},
+		"after a brief one that died":    {[]election{{0, "n2"}, {300, "n1"}}, true, Down},
+		"after one that had time":        {[]election{{0, "n2"}, {2000, "n1"}}, false, Alive},
+		"brief, but after one with time": {[]election{{0, "n3"}, {2000, "n2"}, {2300, "n1"}}, false, Alive},
+		"again, after a brief vacancy":   {[]election{{0, "n1"}, {2000, ""}, {2100, "n1"}}, false, Alive},
+	} {
+		s := &state{input: input{members: &Members{All: map[string]Member{"n2": {Alive: !c.down}, "n3": {Alive: true}}}}}
+		for _, e := range c.elections {
+			s.tenures = advance(s.tenures, plan(e.owner), at(e.at))
+		}
+		if got := s.predecessor(0, self); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
 func TestAGapWithoutEndpointsIsNoChangeOfOwner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, f, stop := start(t)
@@ -290,6 +326,7 @@ func TestAGapWithoutEndpointsIsNoChangeOfOwner(t *testing.T) {
 		a.SetLinks(links)
 		a.SetMembers(members(alive()))
 		settle()
+		time.Sleep(firstUse)
 		without := *c
 		without.Services = slices.Clone(c.Services)
 		without.Services[1].Ready = false
@@ -436,7 +473,7 @@ func TestStatusAndMetrics(t *testing.T) {
 			Members:    []MemberStatus{{Node: self, Alive: true}, {Node: other, Alive: true, Ready: true, SameConfig: true}},
 			Peers:      []PeerStatus{},
 			Addresses: []AddressStatus{
-				{Address: mine, Pool: "lan", Protocol: "layer2", Services: []string{"shop/web"}, Owner: self, From: other, FromState: "alive", Mine: true, Answering: true, Reason: announce.Announced, Links: []string{"eth0"}, Order: []string{self, other}},
+				{Address: mine, Pool: "lan", Protocol: "layer2", Services: []string{"shop/web"}, Owner: self, From: other, FromState: "nobody", Mine: true, Answering: true, Reason: announce.Announced, Links: []string{"eth0"}, Order: []string{self, other}},
 				{Address: theirs, Pool: "lan", Protocol: "layer2", Services: []string{"shop/api"}, Owner: other, FromState: "nobody", Reason: announce.NotElected, Links: []string{"eth0"}, Order: []string{other, self}},
 			},
 		}

@@ -2,22 +2,29 @@ package agent
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/herald-lb/herald/pkg/announce"
 )
+
+// firstUse is how long the first owner of an address may take to find out whether
+// it is free. Whoever is elected earlier than that can't know that it was.
+const firstUse = 1500 * time.Millisecond
 
 // tenure says who owns an address and who did before. A time without an owner
 // is no change of owner: one that comes back follows itself.
 type tenure struct {
 	addr        netip.Addr
 	owner, from string
-	vacant      bool // nobody is elected; owner was the last
-	told        bool // the Services on it have been told of this owner
+	since       time.Time // of owner
+	untried     bool      // from was the first, and not for long enough to use it
+	vacant      bool      // nobody is elected; owner was the last
+	told        bool      // the Services on it have been told of this owner
 }
 
 // advance returns the tenures under a new plan, given those under the one
-// before. An address that the new plan does not have is forgotten.
-func advance(before []tenure, plan *announce.Plan) []tenure {
+// before and the time. An address that the new plan does not have is forgotten.
+func advance(before []tenure, plan *announce.Plan, now time.Time) []tenure {
 	after := make([]tenure, len(plan.Addresses))
 	for i := range plan.Addresses {
 		a := &plan.Addresses[i]
@@ -30,7 +37,8 @@ func advance(before []tenure, plan *announce.Plan) []tenure {
 		}
 		if a.Owner != "" && (a.Owner != t.owner || t.vacant) {
 			t.told = t.told && a.Owner == t.owner
-			t.from, t.owner = t.owner, a.Owner
+			t.untried = (t.from == "" || t.untried) && now.Sub(t.since) < firstUse
+			t.from, t.owner, t.since = t.owner, a.Owner, now
 		}
 		t.vacant = a.Owner == ""
 		after[i] = t
@@ -44,6 +52,10 @@ func (s *state) predecessor(i int, self string) Predecessor {
 	from := s.tenures[i].from
 	switch {
 	case from == "":
+		return Nobody
+	case s.tenures[i].untried && s.input.members.All[from].Alive:
+		// It may be found in use still. If from has begun to use it after
+		// all, it answers, and that is as good as knowing.
 		return Nobody
 	case from == self || s.input.members.All[from].Alive:
 		return Alive

@@ -80,14 +80,14 @@ func (a *Agent) publish(l Local, now time.Time) {
 
 // decide makes the plan of a state and hands it to the layer-2 speaker. It
 // returns false if nothing that the plan depends on has changed.
-func (a *Agent) decide(before, after *state) bool {
+func (a *Agent) decide(before, after *state, now time.Time) bool {
 	if before.input.cluster == after.input.cluster && before.input.members == after.input.members &&
 		(before.waiting == "") == (after.waiting == "") && reflect.DeepEqual(before.local, after.local) {
 		return false
 	}
 	began := time.Now()
 	after.plan = announce.Decide(a.snapshot(after))
-	after.tenures = advance(before.tenures, &after.plan)
+	after.tenures = advance(before.tenures, &after.plan, now)
 	a.options.Layer2.Apply(a.desired(after))
 	a.options.Metrics.decided(time.Since(began))
 	a.report(announce.Diff(before.plan, after.plan))

@@ -46,8 +46,9 @@ type Address struct {
 	// only when Mine becomes true.
 	Previous Predecessor
 
-	// NeedsWitness says that Previous is this node's verdict alone: before
-	// the address is taken, one of Witnesses must have answered.
+	// NeedsWitness says that Previous is this node's verdict alone, or that it
+	// hears no other node: before an address that isn't taken from a living
+	// node is taken, one of Witnesses must have answered.
 	NeedsWitness bool
 
 	// Order are the eligible nodes, the elected one first. It may be cut.

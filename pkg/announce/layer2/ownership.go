@@ -234,10 +234,7 @@ func (o *ownership) tick(now time.Time, w *world, witness time.Time) effects {
 	o.next = time.Time{}
 	switch o.state {
 	case probing:
-		if o.sent < firstProbes {
-			return effects{probe: calmProbe}
-		}
-		return o.take(now, w)
+		return o.probeFirst(now, w, witness)
 	case verifying:
 		return o.verify(now, w, witness)
 	case held:
@@ -253,6 +250,21 @@ func (o *ownership) tick(now time.Time, w *world, witness time.Time) effects {
 		return effects{probe: calmProbe}
 	}
 	return effects{}
+}
+
+// probeFirst asks whether an address that is not in use is free. Where nobody
+// can be heard, silence says nothing.
+func (o *ownership) probeFirst(now time.Time, w *world, witness time.Time) effects {
+	if o.sent == 0 {
+		o.round = now
+	}
+	switch {
+	case o.sent < firstProbes:
+		return effects{probe: calmProbe, witnesses: o.want.NeedsWitness}
+	case o.want.NeedsWitness && !witness.After(o.round):
+		return o.hold(now, claim{})
+	}
+	return o.take(now, w)
 }
 
 func (o *ownership) verify(now time.Time, w *world, witness time.Time) effects {

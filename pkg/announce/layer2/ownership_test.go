@@ -113,6 +113,19 @@ func TestOwnership(t *testing.T) {
 			[]string{"0s probe", "1ms held", "201ms probe", "401ms probe", "601ms probe", "621ms probe", "641ms probe", "661ms announce", "661ms took over"}, owning,
 		},
 		{
+			"first use: this node may be cut off, and no witness answers until one does", nil,
+			func(d *driver) {
+				want := mine(Nobody)
+				want.NeedsWitness = true
+				d.elect(want)
+				d.until(1201 * ms)
+				d.witness = d.now
+				d.until(1300 * ms)
+			},
+			[]string{"0s probe with witnesses", "200ms probe with witnesses", "400ms probe with witnesses", "800ms held", "1s probe",
+				"1.2s probe with witnesses", "1.22s probe with witnesses", "1.24s probe with witnesses", "1.26s announce", "1.26s took over"}, owning,
+		},
+		{
 			"planned: taken at once", nil,
 			func(d *driver) { d.elect(mine(Alive)); d.until(time.Second) },
 			[]string{"0s announce", "0s took over"}, owning,

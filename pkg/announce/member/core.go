@@ -19,9 +19,18 @@ type presence uint8
 
 const (
 	present presence = iota
+	lost             // dead by memberlist's word, for so short that it may be a mistake
 	dead
-	gone // said goodbye, by memberlist's word or by being dead after draining
+	gone // dead after it said that it is draining: a goodbye
 )
+
+// lostFor is how long memberlist's word alone makes nobody down. A node that
+// comes back from a partition brings along that others are dead, and those
+// have to say that they aren't.
+const lostFor = time.Second
+
+// counted reports whether the member is judged by its watchers still.
+func (n *node) counted() bool { return n.presence == present || n.presence == lost }
 
 // node is another member.
 type node struct {
@@ -35,6 +44,7 @@ type node struct {
 	verdict  verdict
 	down     Cause     // the cause shown, zero while it is alive
 	since    time.Time // of the last change of down or session
+	lostAt   time.Time // since when it is lost, if it is
 }
 
 // core is the state of a member, without socket, clock or goroutine: events go
@@ -136,7 +146,7 @@ func (c *core) present(now time.Time, name string, addr netip.Addr, raw []byte) 
 		}
 	}
 	n.unread = err != nil
-	back := n.presence != present
+	back := !n.counted()
 	restarted := !fresh && m.session != n.meta.session
 	if restarted && !back {
 		c.note(noteRestarted, n)
@@ -166,14 +176,21 @@ func (c *core) absent(now time.Time, name string) {
 	if n == nil {
 		return
 	}
-	w := c.watches[name]
-	n.stalled = w != nil && !w.stalled.IsZero()
-	n.presence = dead
-	if n.meta.draining {
-		n.presence = gone
+	switch {
+	case n.meta.draining:
+		c.end(n, gone)
+	case n.presence == present:
+		n.presence, n.lostAt = lost, now
 	}
-	c.unwatch(n)
 	c.settle(now)
+}
+
+// end takes a member out of the ring: it isn't judged any more.
+func (c *core) end(n *node, p presence) {
+	w := c.watches[n.name]
+	n.stalled = w != nil && !w.stalled.IsZero()
+	n.presence = p
+	c.unwatch(n)
 }
 
 // setLocal takes what this node says of itself.
@@ -224,7 +241,7 @@ func (c *core) settle(now time.Time) {
 }
 
 func (c *core) forgotten(now time.Time, n *node) bool {
-	if n.presence == present || c.isPeer(n.addr) {
+	if n.counted() || c.isPeer(n.addr) {
 		return false
 	}
 	down := now.Sub(n.since)
@@ -241,7 +258,7 @@ func (c *core) causeOf(n *node) Cause {
 	switch {
 	case n.presence == gone, n.meta.draining && n.verdict.down == AgentGone:
 		return Left
-	case n.presence == present:
+	case n.counted():
 		return n.verdict.down
 	case n.verdict.down != 0:
 		return n.verdict.down

@@ -36,6 +36,8 @@
 //   - Each run of a member has a random session. Opinions are of a session: a
 //     member that restarts between two pings is alive again, and shown as
 //     another one.
+//   - memberlist's word alone makes a member down only after another second: a
+//     node back from a partition spreads that others are dead, who must deny it.
 //   - A goodbye looks like a death in memberlist's API. So a member shows that
 //     it is draining before it says goodbye, and waits for that to spread.
 //   - memberlist doesn't find lost members by itself after a partition. An own

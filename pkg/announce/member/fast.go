@@ -35,7 +35,7 @@ func (c *core) judgeAll(now time.Time) {
 		changed = false
 		for i, p := range c.ring {
 			n := c.nodes[p.name]
-			if n == nil || n.presence != present {
+			if n == nil || !n.counted() {
 				continue // this node itself, or one whose verdict stays what it was when it died
 			}
 			watchers := watchersOf(c.ring, i, c.countsAsWatcher)
@@ -47,13 +47,13 @@ func (c *core) judgeAll(now time.Time) {
 	for i, p := range c.ring {
 		if n := c.nodes[p.name]; n != nil {
 			watchers := watchersOf(c.ring, i, c.countsAsWatcher)
-			c.assign(now, n, n.presence == present && slices.Contains(watchers, c.self))
+			c.assign(now, n, n.counted() && slices.Contains(watchers, c.self))
 		}
 	}
 }
 
-// countsAsWatcher reports whether a node's word is waited for. A node that
-// memberlist lost counts on: or else a node cut off alone would soon be the
+// countsAsWatcher reports whether a node's word is waited for. A node that is
+// dead by memberlist's word alone counts on: or else a node cut off alone would soon be the
 // only watcher of all others, and judge them by itself.
 func (c *core) countsAsWatcher(name string) bool {
 	n := c.nodes[name]
@@ -201,7 +201,7 @@ func (c *core) repeat() {
 func (c *core) tell(target string) {
 	t := c.told[target]
 	for name, n := range c.nodes {
-		if name == target || n.presence != present || n.unread {
+		if name == target || !n.counted() || n.unread {
 			continue
 		}
 		c.out.tells = append(c.out.tells, tell{addr: n.addr, message: opinionMessage{
@@ -243,26 +243,30 @@ func (c *core) heard(now time.Time, from session, m opinionMessage) refusal {
 }
 
 // expire drops opinions that their watchers have stopped repeating: they watch
-// no more, or have changed their mind unheard. And it has old members
-// forgotten.
+// no more, or have changed their mind unheard. It ends members that are lost
+// for too long, and has old ones forgotten.
 func (c *core) expire(now time.Time) {
-	dropped := now.Sub(c.settled) > forgetEvery
+	changed := now.Sub(c.settled) > forgetEvery
 	for _, n := range c.nodes {
 		for by, o := range n.opinions {
-			if by != c.self && n.presence == present && now.Sub(o.at) > opinionLife {
+			if by != c.self && n.counted() && now.Sub(o.at) > opinionLife {
 				delete(n.opinions, by)
-				dropped = true
+				changed = true
 			}
 		}
+		if n.presence == lost && now.Sub(n.lostAt) >= lostFor {
+			c.end(n, dead)
+			changed = true
+		}
 	}
-	if dropped {
+	if changed {
 		c.settle(now)
 	}
 }
 
 func (c *core) memberBySession(s session) *node {
 	for _, n := range c.nodes {
-		if n.meta.session == s && n.presence == present && !n.unread {
+		if n.meta.session == s && n.counted() && !n.unread {
 			return n
 		}
 	}

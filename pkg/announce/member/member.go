@@ -78,10 +78,10 @@ func New(o Options) (*Member, error) {
 		o.Port = DefaultPort
 	}
 	if !validName(o.Name) {
-		return nil, fmt.Errorf("node name %q isn't one that Kubernetes gives: set NODE_NAME from spec.nodeName", o.Name)
+		return nil, fmt.Errorf("node name %q isn't one that Kubernetes gives: set HERALD_NODE_NAME from spec.nodeName", o.Name)
 	}
 	if !o.Address.IsValid() || o.Address.IsUnspecified() {
-		return nil, fmt.Errorf("node %s has no address to be a member with: set HOST_IP from status.hostIP", o.Name)
+		return nil, fmt.Errorf("node %s has no address to be a member with: set HERALD_HOST_IP from status.hostIP", o.Name)
 	}
 	o.Address = o.Address.Unmap()
 	if o.Logger == nil {

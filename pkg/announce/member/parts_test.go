@@ -201,7 +201,9 @@ func TestWatchCountsOnlyWhatItCouldHear(t *testing.T) {
 	}
 	for range 10 {
 		now = w.probe.due.Add(probeStep) // as late as doesn't count
-		w.step(now)
+		if o := w.step(now); o != (orders{}) || w.probe.due != now.Add(stepAgain) {
+			t.Errorf("a late step does something: %+v", o)
+		}
 	}
 	if w.down != 0 || w.probe.steps != 0 {
 		t.Errorf("late steps count: %d", w.probe.steps)
@@ -227,17 +229,27 @@ func TestWatchTellsAgentFromHost(t *testing.T) {
 	if o := w.refused(now); !o.ping || !o.connect {
 		t.Fatal("a refusal starts no probe")
 	}
+	w.refused(now)
 	w.reset(w.probes - 1)
-	w.reset(w.probes)
 	if w.down != 0 {
 		t.Error("one protocol's refusal is enough")
 	}
-	w.refused(now)
+	w.reset(w.probes)
 	if w.down != AgentGone {
 		t.Errorf("refused by both: %q", w.down)
 	}
 	w = watch{}
-	w.refused(now)
+	w.startProbe(now)
+	w.reset(w.probes)
+	if w.down != 0 {
+		t.Error("one reset is enough")
+	}
+	w.reset(w.probes)
+	if w.down != AgentGone {
+		t.Errorf("reset twice: %q", w.down)
+	}
+	w = watch{}
+	w.startProbe(now)
 	w.reset(w.probes)
 	for w.probe != nil {
 		now = w.probe.due
@@ -302,10 +314,10 @@ func TestSizeClasses(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	good := Options{Name: "node-1", Address: local(0, 1), KeyDir: oneKey(t), Secret: "herald-system/memberlist", Metrics: NewMetrics(), Logger: slog.New(slog.DiscardHandler)}
 	for want, spoil := range map[string]func(o *Options){
-		"NODE_NAME":  func(o *Options) { o.Name = "" },
-		"node name":  func(o *Options) { o.Name = "Node 1" },
-		"HOST_IP":    func(o *Options) { o.Address = netip.Addr{} },
-		"has no ent": func(o *Options) { o.KeyDir = t.TempDir() },
+		"HERALD_NODE_NAME": func(o *Options) { o.Name = "" },
+		"node name":        func(o *Options) { o.Name = "Node 1" },
+		"HERALD_HOST_IP":   func(o *Options) { o.Address = netip.Addr{} },
+		"has no ent":       func(o *Options) { o.KeyDir = t.TempDir() },
 	} {
 		o := good
 		spoil(&o)

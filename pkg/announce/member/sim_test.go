@@ -181,8 +181,9 @@ func (s *sim) run(d time.Duration) {
 		if who == nil {
 			return
 		}
+		// What came while it stood still is read a little later.
 		for _, do := range who.waiting {
-			do()
+			s.deliver(who, time.Duration(s.r.Int64N(int64(stepAgain))), do)
 		}
 		who.waiting = nil
 		who.advance(s.now)
@@ -407,6 +408,28 @@ func TestRestartIsAChange(t *testing.T) {
 	after := n.view().Members["node-1"]
 	if after.Session == before.Session || !after.Since.After(before.Since) {
 		t.Errorf("before %+v, after %+v", before, after)
+	}
+}
+
+// TestOldNewsKillsNobody has memberlist take a healthy member for dead for a
+// moment, as it does when a node comes back that heard nobody for a while.
+func TestOldNewsKillsNobody(t *testing.T) {
+	s := newSim(4, 1)
+	n := s.nodes[0]
+	n.absent(s.now, "node-1")
+	s.run(lostFor / 2)
+	if v := n.view(); !v.Members["node-1"].Alive {
+		t.Error("dead at once")
+	}
+	n.present(s.now, "node-1", local(0, 2), simMeta(2))
+	s.run(2 * lostFor)
+	if v := n.view(); !v.Members["node-1"].Alive || len(n.downs) != 0 {
+		t.Error("dead later")
+	}
+	n.absent(s.now, "node-1")
+	s.run(lostFor + 2*tickEvery)
+	if m := n.view().Members["node-1"]; m.Down != Unknown || !m.NeedsWitness {
+		t.Errorf("not dead in the end: %+v", m)
 	}
 }
 

@@ -7,8 +7,9 @@ const (
 	// A tick that comes this late was missed because this process or its
 	// host stood still: what wasn't heard says nothing about others.
 	tickLate = tickEvery / 2
-	// After such a stall, what did come waits in the sockets this long.
+	// After a stall, what came meanwhile has been read this much later.
 	tickAgain = 10 * time.Millisecond
+	stepAgain = 3 * time.Millisecond
 
 	missesToProbe = 2
 	probeStep     = 15 * time.Millisecond
@@ -39,10 +40,11 @@ type watch struct {
 
 // probe is a burst of pings and connects.
 type probe struct {
-	number           uint64
-	started, due     time.Time
-	steps            int
-	udpGone, tcpGone bool // the kernel said that nobody listens
+	number       uint64
+	started, due time.Time
+	steps        int
+	udpGone      bool // the kernel said that nobody listens
+	tcpGone      int  // how often it said so
 }
 
 // orders is what a watch wants sent.
@@ -89,17 +91,18 @@ func (w *watch) startProbe(now time.Time) orders {
 	return orders{ping: true, connect: true}
 }
 
-// step is called when the probe's time has come. Only steps that come in time
-// count: what a process that stood still didn't hear is no evidence.
+// step is called when the probe's time has come. One that comes late is put
+// off a little: what a process that stood still hasn't read yet is no evidence.
 func (w *watch) step(now time.Time) orders {
 	p := w.probe
 	if p == nil || now.Before(p.due) {
 		return orders{}
 	}
-	if now.Sub(p.due) < probeStep {
-		p.steps++
+	if now.Sub(p.due) >= probeStep {
+		p.due = now.Add(stepAgain)
+		return orders{}
 	}
-	if p.steps >= probeSteps {
+	if p.steps++; p.steps >= probeSteps {
 		w.conclude(HostGone)
 		return orders{}
 	}
@@ -117,7 +120,7 @@ func (w *watch) doubt() {
 }
 
 func (w *watch) conclude(c Cause) {
-	if c == HostGone && (w.probe.udpGone || w.probe.tcpGone) {
+	if c == HostGone && (w.probe.udpGone || w.probe.tcpGone > 0) {
 		c = AgentGone // a refusal comes from a live kernel
 	}
 	w.down, w.probe, w.stalled = c, nil, time.Time{}
@@ -134,26 +137,27 @@ func (w *watch) echo(number uint64) bool {
 
 // refused takes an ICMP refusal of a ping: a process that isn't there.
 func (w *watch) refused(now time.Time) orders {
+	o := w.startProbe(now)
 	if w.probe != nil {
 		w.probe.udpGone = true
 		w.agentGone()
-		return orders{}
 	}
-	return w.startProbe(now)
+	return o
 }
 
 // reset takes a TCP refusal.
 func (w *watch) reset(number uint64) {
 	if w.probe != nil && w.probe.number == number {
-		w.probe.tcpGone = true
+		w.probe.tcpGone++
 		w.agentGone()
 	}
 }
 
-// agentGone concludes as soon as both protocols were refused; one of them
-// alone may be forged, or a rule of a firewall.
+// agentGone concludes as soon as both protocols were refused, as one refusal
+// alone may be forged. Kernels send few refusals by ICMP a second, so two by
+// TCP do as well.
 func (w *watch) agentGone() {
-	if w.probe.udpGone && w.probe.tcpGone {
+	if w.probe.udpGone && w.probe.tcpGone > 0 || w.probe.tcpGone > 1 {
 		w.conclude(AgentGone)
 	}
 }

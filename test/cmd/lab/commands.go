@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -28,6 +29,7 @@ func commands() []command {
 		{"node-exec", "NODE COMMAND…", "run a command inside a node: its network, files and processes", (*app).nodeExec},
 		{"cut", "HOST", "pull its cable out of the switch", onHost(func(l *lab.Lab, _ context.Context, h string) error { return l.CutCable(h) })},
 		{"mend", "HOST", "plug it in again", onHost(func(l *lab.Lab, _ context.Context, h string) error { return l.MendCable(h) })},
+		{"lose", "HOST PERCENT", "lose frames from and to it, at random; 0 ends it", (*app).lose},
 		{"poweroff", "NODE", "end everything on it at once", onHost((*lab.Lab).PowerOff)},
 		{"poweron", "NODE", "boot it, and wait until it is Ready", onHost(powerOn)},
 		{"freeze", "NODE|etcd", "stop its processes where they stand; a node's kernel goes on", onHost(freeze)},
@@ -214,6 +216,22 @@ func (a *app) kill(_ context.Context, args []string) error {
 		return err
 	}
 	return l.KillProcess(args[0], args[1], sig)
+}
+
+func (a *app) lose(ctx context.Context, args []string) error {
+	args, err := a.want("lose", "HOST PERCENT", args)
+	if err != nil {
+		return err
+	}
+	percent, err := strconv.Atoi(args[1])
+	if err != nil {
+		return fmt.Errorf("%q is no number of percent", args[1])
+	}
+	l, err := a.open()
+	if err != nil {
+		return err
+	}
+	return l.LoseFrames(ctx, args[0], percent)
 }
 
 func (a *app) apiserver(ctx context.Context, args []string) error {

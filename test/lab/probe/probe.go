@@ -145,7 +145,11 @@ func (p *Prober) loop(ctx context.Context) (err error) {
 				return err
 			}
 		}
-		l.expire(now)
+		// After it was held up itself there may be answers that wait to be
+		// read: they come first.
+		if n < len(events) {
+			l.expire(now)
+		}
 	}
 	return nil
 }

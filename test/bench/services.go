@@ -1,0 +1,207 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/herald-lb/herald/test/lab"
+)
+
+// concurrency is that of everything that works on Services here, and of the
+// controller's workers.
+const concurrency = 16
+
+// newClient returns a client of its own, without a limit of its rate, that
+// speaks as the controller does.
+func (c *cluster) newClient() (kubernetes.Interface, error) {
+	config, err := c.RESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	config.QPS = -1
+	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf
+	return kubernetes.NewForConfig(config)
+}
+
+// newService is a LoadBalancer Service without node ports. change may be nil.
+func newService(name string, change func(*corev1.Service)) *corev1.Service {
+	s := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeLoadBalancer, AllocateLoadBalancerNodePorts: new(bool),
+			Ports: []corev1.ServicePort{{Port: 80}},
+		},
+	}
+	if change != nil {
+		change(s)
+	}
+	return s
+}
+
+// serviceNames are names of n Services.
+func serviceNames(prefix string, n int) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("%s-%d", prefix, i)
+	}
+	return names
+}
+
+// each calls f for each name, several at a time.
+func each(ctx context.Context, names []string, f func(ctx context.Context, name string) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(concurrency)
+	for _, name := range names {
+		group.Go(func() error { return f(ctx, name) })
+	}
+	return group.Wait()
+}
+
+// namespace makes a namespace; remove deletes all its Services and then it.
+func (c *cluster) namespace(ctx context.Context, name string) (remove func() error, err error) {
+	_, err = c.Client().CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+	return func() error {
+		if ctx.Err() != nil {
+			return nil // the lab will be taken down as it is
+		}
+		if err := c.removeServices(ctx, name); err != nil {
+			return err
+		}
+		_, err := c.Kubectl(ctx, "delete", "namespace", name, "--timeout=90s")
+		return err
+	}, err
+}
+
+// removeServices deletes all Services of a namespace and waits until they are
+// gone. Finalizers that are not Herald's are taken off.
+func (c *cluster) removeServices(ctx context.Context, ns string) error {
+	client, err := c.newClient()
+	if err != nil {
+		return err
+	}
+	services := client.CoreV1().Services(ns)
+	list, err := services.List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	var names []string
+	foreign := map[string]bool{}
+	for _, s := range list.Items {
+		names = append(names, s.Name)
+		foreign[s.Name] = s.Spec.LoadBalancerClass != nil && *s.Spec.LoadBalancerClass == bareClass
+	}
+	err = each(ctx, names, func(ctx context.Context, name string) error {
+		if foreign[name] {
+			if _, err := services.Patch(ctx, name, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+				return err
+			}
+		}
+		if err := services.Delete(ctx, name, metav1.DeleteOptions{}); !apierrors.IsNotFound(err) {
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.WaitFor(ctx, lab.Wait{
+		What: "the Services of namespace " + ns + " to be gone", Timeout: 3 * time.Minute,
+		Done: func(ctx context.Context) (bool, string) {
+			list, err := services.List(ctx, metav1.ListOptions{})
+			if err != nil {
+				return false, err.Error()
+			}
+			return len(list.Items) == 0, fmt.Sprintf("%d are left", len(list.Items))
+		},
+	})
+}
+
+// sightings are the times at which Services of a namespace were first seen with
+// an address, by a watch.
+type sightings struct {
+	want int
+	full chan struct{} // closed when as many as are wanted have been seen
+
+	mu   sync.Mutex // guards the field below
+	seen map[string]time.Time
+}
+
+// watchAddresses watches until ctx ends.
+func watchAddresses(ctx context.Context, client kubernetes.Interface, ns string, want int) (*sightings, error) {
+	list, err := client.CoreV1().Services(ns).List(ctx, metav1.ListOptions{Limit: 1})
+	if err != nil {
+		return nil, err
+	}
+	w, err := client.CoreV1().Services(ns).Watch(ctx, metav1.ListOptions{ResourceVersion: list.ResourceVersion})
+	if err != nil {
+		return nil, err
+	}
+	s := &sightings{want: want, full: make(chan struct{}), seen: make(map[string]time.Time, want)}
+	go func() {
+		defer w.Stop()
+		for e := range w.ResultChan() {
+			if svc, ok := e.Object.(*corev1.Service); ok && len(svc.Status.LoadBalancer.Ingress) > 0 {
+				s.saw(svc.Name, time.Now())
+			}
+		}
+	}()
+	return s, nil
+}
+
+func (s *sightings) saw(name string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.seen[name]; ok {
+		return
+	}
+	s.seen[name] = at
+	if len(s.seen) == s.want {
+		close(s.full)
+	}
+}
+
+// wait waits until all are seen, and returns when each was.
+func (s *sightings) wait(ctx context.Context, within time.Duration) (map[string]time.Time, error) {
+	select {
+	case <-s.full:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return maps.Clone(s.seen), nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-time.After(within):
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return nil, fmt.Errorf("only %d of %d Services have an address after %v", len(s.seen), s.want, within)
+	}
+}
+
+// createAndWait creates Services and waits until all have addresses.
+func createAndWait(ctx context.Context, client kubernetes.Interface, ns string, names []string, change func(*corev1.Service)) error {
+	watching, cancel := context.WithCancel(ctx)
+	defer cancel()
+	seen, err := watchAddresses(watching, client, ns, len(names))
+	if err != nil {
+		return err
+	}
+	err = each(ctx, names, func(ctx context.Context, name string) error {
+		_, err := client.CoreV1().Services(ns).Create(ctx, newService(name, change), metav1.CreateOptions{})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = seen.wait(ctx, burstTimeout)
+	return err
+}

@@ -1,0 +1,124 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/herald-lb/herald/test/herald"
+)
+
+// away is how long the API server is gone here; the soak test takes longer.
+const away = 30 * time.Second
+
+// Without the API server nothing is withdrawn, an owner that fails is replaced,
+// and an announcer that restarts serves from what it keeps on the node.
+func TestAPIServerGone(t *testing.T) {
+	c := onCluster(t)
+	s := c.site(t, "no-api", 2)
+	before := s.owner
+	o := s.WatchOwners(s.addresses)
+	defer o.Stop()
+	asking := s.ask(t, s.addresses)
+	c.must(t, c.StopAPIServer(t.Context()))
+	stopped := time.Now()
+	back := false
+	defer func() {
+		if !back {
+			c.must(t, c.StartAPIServer(context.Background()))
+		}
+	}()
+
+	time.Sleep(away / 3)
+	asking.none(t)
+	unmoved(t, o, s.addresses)
+
+	asking = s.ask(t, s.both())
+	c.must(t, c.CutCable(before))
+	s.moved(t, o, s.both(), before)
+	asking.reports(t)
+	c.must(t, c.MendCable(before))
+	eventually(t, soon, "the owner has its addresses again", func() error { return s.allAt(o, before) })
+
+	// Its announcer restarts: it serves from the state it keeps.
+	c.must(t, c.KillProcess(before, herald.Announcer, unix.SIGKILL))
+	s.moved(t, o, s.both(), before)
+	eventually(t, 45*time.Second, "the announcer is back and has its addresses again", func() error { return s.allAt(o, before) })
+	status, err := c.Status(t.Context(), before)
+	c.must(t, err)
+	if status.Cluster != "saved" {
+		t.Errorf("the announcer of %s goes by a %s cluster, want a saved one", before, status.Cluster)
+	}
+	t.Logf("back %v after the API server was stopped", time.Since(stopped).Round(time.Millisecond))
+	time.Sleep(max(away-time.Since(stopped), 0))
+
+	last := s.WatchOwners(s.addresses)
+	defer last.Stop()
+	asking = s.ask(t, s.both())
+	back = true
+	c.must(t, c.StartAPIServer(t.Context()))
+	s.must(t, s.WaitNodesReady(context.Background(), s.Nodes()...))
+	eventually(t, 60*time.Second, "all announcers have caught up", func() error {
+		for _, node := range c.Nodes() {
+			if status, err := c.Status(context.Background(), node); err != nil || status.Cluster != "live" {
+				return errors.Join(err, fmt.Errorf("%s: %s", node, status.Cluster))
+			}
+		}
+		return nil
+	})
+	time.Sleep(2 * time.Second)
+	asking.none(t)
+	unmoved(t, last, s.addresses)
+	c.newServiceWorks(t, s.ns)
+}
+
+// allAt says whether the first Service's addresses are at a node.
+func (s *site) allAt(o *herald.Owners, node string) error {
+	for _, a := range s.both() {
+		if owner := o.Last(a).Owner(); owner != node {
+			return fmt.Errorf("%v: %v", a, o.Last(a).Hosts)
+		}
+	}
+	return nil
+}
+
+// newServiceWorks waits until a new Service answers.
+func (c *cluster) newServiceWorks(t *testing.T, ns string) {
+	t.Helper()
+	c.expose(t, ns, "new", selecting("web"))
+	eventually(t, time.Minute, "a new Service has an address", func() error {
+		if len(shown(c.service(t, ns, "new"))) == 0 {
+			return errors.New("none")
+		}
+		return nil
+	})
+	c.answers(t, c.address(t, ns, "new"), 80)
+}
+
+// An API server that only hangs, and controllers that are gone, are no reason
+// to move anything either.
+func TestEtcdFrozenAndControllersGone(t *testing.T) {
+	c := onCluster(t)
+	s := c.site(t, "hung", 2)
+	o := s.WatchOwners(s.addresses)
+	defer o.Stop()
+	asking := s.ask(t, s.both())
+	for _, node := range c.Nodes() {
+		if pids, err := c.Pids(node, "cloud-controller-manager"); err == nil && len(pids) > 0 {
+			c.must(t, c.KillProcess(node, "cloud-controller-manager", unix.SIGKILL))
+		}
+	}
+	c.must(t, c.FreezeEtcd(t.Context()))
+	time.Sleep(away / 3)
+	c.must(t, c.ThawEtcd())
+	time.Sleep(3 * time.Second)
+	asking.none(t)
+	unmoved(t, o, s.addresses)
+	c.must(t, c.WaitNodesReady(context.Background(), c.Nodes()...))
+	c.newServiceWorks(t, s.ns)
+	s.settled(t)
+}

@@ -1,0 +1,171 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/herald-lb/herald/test/herald"
+	"github.com/herald-lb/herald/test/lab"
+	"github.com/herald-lb/herald/test/lab/probe"
+)
+
+// A site is dual-stack Services, all of one web server that runs on a node
+// which owns none of the first Service's addresses: that node's faults are
+// faults of the owner alone.
+type site struct {
+	*cluster
+	ns        string
+	addresses []netip.Addr // of the first Service, then of the second…
+	owner     string       // of the first Service
+	server    string       // the node that the web server runs on
+}
+
+// site makes one with a number of Services.
+func (c *cluster) site(t *testing.T, name string, services int) *site {
+	t.Helper()
+	s := &site{cluster: c, ns: c.namespace(t, name), server: c.Nodes()[0]}
+	c.workload(t, s.ns, "web", 1, s.server)
+	for i := range services {
+		c.expose(t, s.ns, fmt.Sprintf("s%d", i), selecting("web"), dualStack)
+		s.addresses = append(s.addresses, c.addresses(t, s.ns, fmt.Sprintf("s%d", i), 2)...)
+	}
+	for _, a := range s.addresses {
+		c.answers(t, a, 80)
+	}
+	s.owner = c.owner(t, s.addresses[0])
+	if s.server == s.owner {
+		s.server = c.other(s.owner)
+		patch := fmt.Sprintf(`{"spec":{"template":{"spec":{"nodeName":%q}}}}`, s.server)
+		_, err := c.Kubectl(t.Context(), "-n", s.ns, "patch", "deployment", "web", "-p", patch)
+		c.must(t, err)
+		c.rolledOut(t, s.ns, "web")
+	}
+	s.settled(t)
+	return s
+}
+
+// other names a node that is not this one.
+func (c *cluster) other(than string) string {
+	nodes := c.Nodes()
+	return nodes[(slices.Index(nodes, than)+1)%len(nodes)]
+}
+
+// both are the addresses of the first Service, one of each family.
+func (s *site) both() []netip.Addr { return s.addresses[:2] }
+
+// clients are probers of a site, one for each address.
+type clients struct {
+	addresses []netip.Addr
+	stops     []func() (probe.Report, error)
+}
+
+// ask opens 100 connections a second to each of some addresses, until it is
+// told to stop.
+func (s *site) ask(t *testing.T, addresses []netip.Addr) *clients {
+	t.Helper()
+	c := &clients{addresses: addresses}
+	for _, a := range addresses {
+		_, stop, err := s.Probe(lab.Client, probe.Options{Target: netip.AddrPortFrom(a, 80)})
+		s.must(t, err)
+		stop = sync.OnceValues(stop)
+		t.Cleanup(func() { stop() })
+		c.stops = append(c.stops, stop)
+	}
+	time.Sleep(time.Second) // the measure of how it is without a fault
+	return c
+}
+
+// reports ends the probers, when all connections that were begun have ended.
+func (c *clients) reports(t *testing.T) []probe.Report {
+	t.Helper()
+	time.Sleep(time.Second)
+	var out []probe.Report
+	for i, stop := range c.stops {
+		r, err := stop()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%v: %v; prober late by up to %v", c.addresses[i], r, r.Late.Round(time.Millisecond))
+		out = append(out, r)
+	}
+	return out
+}
+
+// none fails the test if a connection failed.
+func (c *clients) none(t *testing.T) {
+	t.Helper()
+	for i, r := range c.reports(t) {
+		if len(r.Failures) > 0 {
+			t.Errorf("%v: %d connections failed, the first at %s: %s", c.addresses[i], len(r.Failures), r.Failures[0].At.Format("15:04:05.000"), r.Failures[0].Reason)
+		}
+	}
+}
+
+// noneNew fails the test if a connection failed that was not under way at the
+// very moment of one of some moves. Such a one is reset: its first packets went
+// through the node that had the address before, which alone knows the connection.
+func (c *clients) noneNew(t *testing.T, moves int) {
+	t.Helper()
+	for i, r := range c.reports(t) {
+		resets := 0
+		for _, f := range r.Failures {
+			if f.Reason == unix.ECONNRESET.Error() {
+				resets++
+			}
+		}
+		if other := len(r.Failures) - resets; other > 0 || resets > moves {
+			t.Errorf("%v: %d connections failed, and %d were reset in %d moves; the first failed at %s", c.addresses[i], other, resets, moves, r.Failures[0].At.Format("15:04:05.000"))
+		}
+	}
+}
+
+// moved waits until one node other than before answers for each of the
+// addresses.
+func (s *site) moved(t *testing.T, o *herald.Owners, addresses []netip.Addr, before string) {
+	t.Helper()
+	eventually(t, 20*time.Second, "other nodes than "+before+" answer", func() error {
+		for _, a := range addresses {
+			if last := o.Last(a); last.Owner() == "" || last.Owner() == before {
+				return fmt.Errorf("%v: %v", a, last.Hosts)
+			}
+		}
+		return nil
+	})
+}
+
+// settled waits until nothing moves any more.
+func (s *site) settled(t *testing.T) {
+	t.Helper()
+	s.must(t, s.Settle(context.Background(), slices.Collect(slices.Chunk(s.addresses, s.families()))))
+	s.owner = s.cluster.owner(t, s.addresses[0])
+}
+
+// families is how many addresses each Service has.
+func (s *site) families() int {
+	if len(s.addresses) == 1 {
+		return 1
+	}
+	return 2
+}
+
+// unmoved fails the test if an address had more than one owner, or two at once.
+func unmoved(t *testing.T, o *herald.Owners, addresses []netip.Addr) {
+	t.Helper()
+	for _, a := range addresses {
+		if moves := o.Moves(a); len(moves) != 1 {
+			t.Errorf("%v went from node to node: %v", a, moves)
+		}
+		for _, s := range o.Seen(a) {
+			if len(s.Hosts) > 1 {
+				t.Errorf("%v: %v answered at once", a, s.Hosts)
+			}
+		}
+	}
+}
