@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # All tests, in one run: those of the packages (race detector on), then those that need a cluster.
-# Every skipped test is listed with its reason at the end of its part.
+# Skipped tests are listed with their reasons. A test that fails is tried once more, and both outcomes are shown: most of
+# them make real nodes fail in real time, on a machine that has other things to do as well.
 set -uo pipefail
 cd "$(dirname "$0")"
 HERALD_TEST_BIN=$(go run ./cmd/lab build) || exit 1
 export HERALD_TEST_BIN
-sum() { go tool gotestsum --format pkgname --hide-summary=output "$@"; }
+gotestsum=$(go tool -n gotestsum) || exit 1
+run() { "$gotestsum" --format pkgname --hide-summary=output --rerun-fails=1 --rerun-fails-max-failures=5 --packages=./... -- "$@"; }
 status=0
-sum --raw-command -- go test -C .. -race -json ./... || status=1
+(cd .. && run -race) || status=1
 # One package after the other: two clusters at a time would share two cores and tell nothing of time.
-sum -- -p 1 -timeout 30m ./... || status=1
+run -p 1 -timeout 40m || status=1
 exit $status
