@@ -10,5 +10,5 @@ sum() { go tool gotestsum --format pkgname --hide-summary=output "$@"; }
 status=0
 sum --raw-command -- go test -C .. -race -json ./... || status=1
 # One package after the other: two clusters at a time would share two cores and tell nothing of time.
-sum -- -p 1 -timeout 30m ./... || status=1
+sum -- -p 1 -timeout 45m ./... || status=1
 exit $status
