@@ -16,6 +16,10 @@ help: ## list the targets
 build: ## build the two programs into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
 
+.PHONY: image
+image: ## build both programs into one image, without a registry; says where its archive is
+	@$(GO) -C test run ./cmd/lab image herald-lb.io/herald:$(VERSION)
+
 .PHONY: demo
 demo: tools ## a cluster on this machine, a Service that answers on the LAN, a node that fails
 	$(GO) -C test run ./cmd/demo

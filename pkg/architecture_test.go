@@ -1,5 +1,6 @@
 // Package pkg_test holds the rules that keep the packages apart, each with its
-// reason: what a package may import is most of what the architecture is.
+// reason: what a package may import is most of what the architecture is. What
+// the core packages may import, their own tests list.
 package pkg_test
 
 import (
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -49,82 +51,63 @@ func packages(t *testing.T) []goPackage {
 	}
 }
 
-// A rule forbids the packages below Of to import what begins with one of
-// Forbid, but for what begins with one of Except.
+// A rule forbids a package, or all but a few, to import what lies below a path.
 type rule struct {
-	of     string
+	of     string   // the package; "" is all
+	except []string // but these
 	forbid []string
-	except []string
 	reason string
 }
 
 const (
-	core   = "the core takes values and returns values, so that the daemon, the preview and the tests share one rule"
 	edges  = "edges do not know each other: only cmd/announcer sees several"
+	apart  = "the two programs meet in the cluster, so that either can be replaced"
 	gobgp  = "only pkg/announce/bgp knows GoBGP, so that another BGP library is a day's work"
 	kernel = "one package owns each kind of I/O"
 )
 
-var (
-	sideEffects = []string{"log", "log/slog", "net/http", "os", "sync", "k8s.io/", "github.com/osrg/", "github.com/hashicorp/", "github.com/mdlayher/", "github.com/vishvananda/", "github.com/prometheus/"}
-	kubernetes  = []string{"k8s.io/"}
-	allEdges    = []string{
-		module + "/pkg/provider", module + "/pkg/announce/agent", module + "/pkg/announce/kube", module + "/pkg/announce/member",
-		module + "/pkg/announce/link", module + "/pkg/announce/layer2", module + "/pkg/announce/bgp", module + "/pkg/announce/bfd",
-	}
+var rules = append(edgeRules("agent", "kube", "member", "link", "layer2", "bgp", "bfd"),
+	rule{of: "pkg/provider", forbid: []string{module + "/pkg/announce"}, reason: apart},
+	rule{forbid: []string{"github.com/osrg/gobgp"}, except: []string{"pkg/announce/bgp"}, reason: gobgp},
+	rule{forbid: []string{"github.com/vishvananda/netlink"}, except: []string{"pkg/announce/link", "pkg/announce/announcetest"}, reason: kernel},
+	rule{forbid: []string{"github.com/hashicorp/memberlist"}, except: []string{"pkg/announce/member"}, reason: kernel},
+	rule{forbid: []string{"k8s.io/client-go"}, except: []string{"pkg/provider", "pkg/announce/kube", "cmd/announcer", "cmd/cloud-controller-manager"}, reason: kernel},
 )
 
-var rules = []rule{
-	{of: "pkg/config", forbid: append(allEdges, sideEffects...), except: []string{"k8s.io/apimachinery/pkg/labels", "k8s.io/apimachinery/pkg/selection", "log/slog"},
-		reason: core + " (label selectors are the library's grammar; slog only for Secret's LogValue)"},
-	{of: "pkg/ipam", forbid: append(append(allEdges, module+"/pkg/announce"), sideEffects...), reason: core},
-	{of: "pkg/announce", forbid: append(append(allEdges, module+"/pkg/ipam"), sideEffects...), except: []string{"k8s.io/apimachinery/pkg/labels"}, reason: core},
-	{of: "pkg/announce/agent", forbid: append(kubernetes, allEdges...), except: []string{module + "/pkg/announce/agent"}, reason: edges},
-	{of: "pkg/announce/kube", forbid: allEdges, except: []string{module + "/pkg/announce/kube"}, reason: edges},
-	{of: "pkg/announce/member", forbid: append(kubernetes, allEdges...), except: []string{module + "/pkg/announce/member"}, reason: edges},
-	{of: "pkg/announce/link", forbid: append(kubernetes, allEdges...), except: []string{module + "/pkg/announce/link"}, reason: edges},
-	{of: "pkg/announce/layer2", forbid: append(kubernetes, allEdges...), except: []string{module + "/pkg/announce/layer2"}, reason: edges},
-	{of: "pkg/announce/bgp", forbid: append(kubernetes, allEdges...), except: []string{module + "/pkg/announce/bgp"}, reason: edges},
-	{of: "pkg/announce/bfd", forbid: append(kubernetes, allEdges...), except: []string{module + "/pkg/announce/bfd"}, reason: edges},
-	{of: "pkg/provider", forbid: append([]string{module + "/pkg/announce"}, sideEffects...), except: []string{"k8s.io/", "sync", "log/slog", "os"}, reason: edges},
-	{of: "", forbid: []string{"github.com/osrg/gobgp"}, except: []string{}, reason: gobgp},
-	{of: "", forbid: []string{"github.com/vishvananda/netlink"}, reason: kernel},
-	{of: "", forbid: []string{"github.com/hashicorp/memberlist"}, reason: kernel},
-}
-
-// owners are the packages for which a rule about the whole module does not hold.
-var owners = map[string]string{
-	"github.com/osrg/gobgp":           "pkg/announce/bgp",
-	"github.com/vishvananda/netlink":  "pkg/announce/link",
-	"github.com/hashicorp/memberlist": "pkg/announce/member",
+// edgeRules forbid each of the packages below pkg/announce to import another.
+func edgeRules(names ...string) []rule {
+	var out []rule
+	for _, name := range names {
+		var others []string
+		for _, other := range names {
+			if other != name {
+				others = append(others, module+"/pkg/announce/"+other)
+			}
+		}
+		out = append(out, rule{of: "pkg/announce/" + name, forbid: append(others, module+"/pkg/provider", module+"/pkg/ipam"), reason: edges})
+	}
+	return out
 }
 
 func TestImports(t *testing.T) {
 	for _, p := range packages(t) {
 		name := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
 		for _, r := range rules {
-			if r.of != "" && r.of != name {
+			if r.of != "" && r.of != name || slices.Contains(r.except, name) {
 				continue
 			}
 			for _, imported := range p.Imports {
-				forbidden := begins(imported, r.forbid)
-				if forbidden == "" || begins(imported, r.except) != "" || r.of == "" && owners[forbidden] == name {
-					continue
+				if below(imported, r.forbid) {
+					t.Errorf("%s imports %s: %s", name, imported, r.reason)
 				}
-				t.Errorf("%s imports %s: %s", name, imported, r.reason)
 			}
 		}
 	}
 }
 
-// begins returns the first of prefixes that path is, or lies below.
-func begins(path string, prefixes []string) string {
-	for _, p := range prefixes {
-		if path == p || strings.HasPrefix(path, strings.TrimSuffix(p, "/")+"/") {
-			return p
-		}
-	}
-	return ""
+// below reports whether path is, or lies below, one of the others.
+func below(path string, others []string) bool {
+	return slices.ContainsFunc(others, func(o string) bool { return path == o || strings.HasPrefix(path, o+"/") })
 }
 
 func TestEveryPackageHasOneComment(t *testing.T) {

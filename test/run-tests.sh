@@ -3,8 +3,7 @@
 # Every skipped test is listed with its reason at the end of its part.
 set -uo pipefail
 cd "$(dirname "$0")"
-go run ./cmd/lab build || exit 1
-HERALD_TEST_BIN=$(go run ./cmd/lab build -print) || exit 1
+HERALD_TEST_BIN=$(go run ./cmd/lab build) || exit 1
 export HERALD_TEST_BIN
 sum() { go tool gotestsum --format pkgname --hide-summary=output "$@"; }
 status=0

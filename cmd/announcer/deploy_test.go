@@ -103,7 +103,7 @@ func TestRulesAreThoseThatAreUsed(t *testing.T) {
 	}
 	want := []string{
 		"list,watch services,nodes ", "list,watch endpointslices ", "create events ",
-		"list,watch configmaps config-live", "list,watch pods ",
+		"list,watch configmaps config-live", "list,watch pods ", "list,watch secrets ",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)

@@ -28,6 +28,7 @@ type parts struct {
 	agent    *agent.Agent
 	member   *member.Member
 	speaker  *layer2.Speaker
+	routers  *routers
 	layer2   *layer2Adapter
 	links    *link.Watcher
 	source   *kube.Source
@@ -72,10 +73,13 @@ func assemble(o *options, log *slog.Logger) (*parts, error) {
 		Log: log, Metrics: layer2Metrics,
 	})
 	p.layer2 = &layer2Adapter{speaker: p.speaker}
+	p.routers = newRouters(log)
+	registry.MustRegister(p.routers.speaker, p.routers.bfd)
 	p.agent = agent.New(agent.Options{
-		Node: o.nodeName, Layer2: p.layer2, Membership: membership{p.member}, Recorder: recorder{p.recorder},
+		Node: o.nodeName, Layer2: p.layer2, BGP: p.routers, Membership: membership{p.member}, Recorder: recorder{p.recorder},
 		Log: log, Metrics: agentMetrics,
 	})
+	p.routers.changed = p.agent.Wake
 	var state *kube.State
 	if o.stateDir != "" {
 		state = kube.NewState(log, o.stateDir)
@@ -110,13 +114,21 @@ func (p *parts) seeCluster(self string, host netip.Addr) func(*announce.Cluster)
 }
 
 // run runs all parts until ctx ends. The agent stops first: until other nodes
-// have taken its addresses over, it needs the rest at work.
+// have taken its addresses over, it needs the rest at work. BGP is next, before
+// BFD, whose end some routers take for a broken path.
 func (p *parts) run(ctx context.Context) error {
 	base, stop := context.WithCancel(context.Background())
 	defer stop()
 	group, running := errgroup.WithContext(base)
+	speaking, quit := context.WithCancel(running)
+	defer quit()
+	silent := make(chan struct{})
+	group.Go(func() error {
+		defer close(silent)
+		return p.routers.speaker.Run(speaking)
+	})
 	for _, run := range []func(context.Context) error{
-		p.http.Run, p.source.Run, p.recorder.Run, p.member.Run, p.speaker.Run, p.watchLinks, p.followMembers, p.followSpeaker,
+		p.http.Run, p.source.Run, p.recorder.Run, p.member.Run, p.speaker.Run, p.routers.bfd.Run, p.watchLinks, p.followMembers, p.followSpeaker,
 	} {
 		group.Go(func() error { return run(running) })
 	}
@@ -125,7 +137,10 @@ func (p *parts) run(ctx context.Context) error {
 		agentCtx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(running, cancel)()
-		return p.agent.Run(agentCtx)
+		err := p.agent.Run(agentCtx)
+		quit()
+		<-silent
+		return err
 	})
 	return group.Wait()
 }

@@ -20,6 +20,10 @@ type Cluster struct {
 	// the one accepted last; "" when it does not.
 	ConfigProblem string
 
+	// Passwords are those in the Secrets that Config names, by the Secret's
+	// name. One that is not there has not been read yet.
+	Passwords map[string]Password
+
 	Services []Service // Services that are ours, sorted by Name
 	Nodes    map[string]Node
 	// Announcers has the addresses of the announcers that should be running,

@@ -62,6 +62,7 @@ type decider struct {
 	regions    map[regionKey]*region
 	siblings   siblings
 	locals     localNodes
+	told       map[toldKey]bool
 }
 
 func newDecider(s *Snapshot) *decider {
@@ -70,6 +71,7 @@ func newDecider(s *Snapshot) *decider {
 		index:    make(map[string]int32, len(s.Members)),
 		self:     -1,
 		regions:  map[regionKey]*region{},
+		told:     map[toldKey]bool{},
 		siblings: siblingsOf(s.Services),
 	}
 	for i, name := range slices.Sorted(maps.Keys(s.Members)) {
@@ -149,8 +151,8 @@ func (d *decider) elect(out *Address, tenants []tenancy, order []string) []strin
 		return order
 	}
 	out.Pool, out.Protocol = pool.Name, pool.Protocol
-	if pool.Protocol != config.Layer2 {
-		out.Reason = PoolProtocolIsBGP
+	if pool.Protocol == config.BGP {
+		out.Reason = d.reasonBGP(pool, tenants)
 		return order
 	}
 	reg := d.regionOf(pool, out.Addr)

@@ -129,6 +129,7 @@ func drawSnapshot(t *rapid.T, c *config.Config) Snapshot {
 	for i := range rapid.IntRange(0, 8).Draw(t, "services") {
 		svc := Service{Name: fmt.Sprintf("ns/%d", i), Addresses: rapid.SliceOfN(addr, 0, 3).Draw(t, "addresses"), Local: rapid.Bool().Draw(t, "local")}
 		svc.ReadyNodes = rapid.SliceOfDistinct(rapid.SampledFrom(names), rapid.ID).Draw(t, "readyNodes")
+		slices.Sort(svc.ReadyNodes)
 		svc.Ready = len(svc.ReadyNodes) > 0 || rapid.Bool().Draw(t, "readyElsewhere")
 		s.Services = append(s.Services, svc)
 	}
@@ -150,6 +151,9 @@ func TestDecideAgreesWithTheRulesAndAllNodesAgree(t *testing.T) {
 			view := s
 			view.Self = name
 			for i, a := range Decide(view).Addresses {
+				if !a.Layer2() {
+					continue
+				}
 				if !slices.Equal(a.Order, first.Addresses[i].Order) {
 					t.Fatalf("%s: %s sees %v, %s sees %v", a.Addr, s.Self, first.Addresses[i].Order, name, a.Order)
 				}
@@ -165,8 +169,38 @@ func TestDecideAgreesWithTheRulesAndAllNodesAgree(t *testing.T) {
 			}
 		}
 		for _, a := range first.Addresses {
+			if !a.Layer2() {
+				continue
+			}
 			if want := min(len(a.Order), 1); owners[a.Addr] != want {
 				t.Fatalf("%s: %d owners, want %d", a.Addr, owners[a.Addr], want)
+			}
+		}
+	})
+}
+
+// The reason that a plan gives for an address of a BGP pool is what Routes does.
+func TestReasonsOfBGPAddressesAgreeWithRoutes(t *testing.T) {
+	c := mustConfig(t)
+	hops := map[string]NextHops{c.Peers[0].Name: {IPv4: netip.MustParseAddr("10.0.0.7")}}
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawSnapshot(t, c)
+		for name, n := range s.Nodes {
+			n.Unschedulable = rapid.Bool().Draw(t, name+" cordoned")
+			s.Nodes[name] = n
+		}
+		for name := range s.Members {
+			s.Self = name
+			all, _ := Routes(s, RouteFacts{NextHops: hops})
+			for _, a := range Decide(s).Addresses {
+				if a.Protocol != config.BGP {
+					continue
+				}
+				p := all[c.Peers[0].Name]
+				_, routed := p.route(netip.PrefixFrom(a.Addr, 32))
+				if routed != a.Mine() {
+					t.Fatalf("%s at %s: reason %s, but announced: %v", a.Addr, name, a.Reason, routed)
+				}
 			}
 		}
 	})
@@ -255,7 +289,7 @@ func TestReasonsHaveNames(t *testing.T) {
 			t.Errorf("reason %d has no name", r)
 		}
 	}
-	if got := (NotElected + 1).String(); got != "Reason(14)" {
+	if got := (NotElected + 1).String(); got != "Reason(15)" {
 		t.Error(got)
 	}
 }

@@ -12,7 +12,8 @@ type Explanation struct {
 	Nodes []Verdict // one for each Node and each member, by name; none if the address itself is refused
 }
 
-// Verdict says what one node is to an address: Announced for its owner.
+// Verdict says what one node is to an address: Announced for its owner, and for
+// each node that announces it by BGP.
 type Verdict struct {
 	Node   string
 	Reason Reason
@@ -55,7 +56,7 @@ func Explain(s Snapshot, a netip.Addr) (Explanation, bool) {
 // concernsAddress reports whether the reason holds for every node.
 func (r Reason) concernsAddress() bool {
 	switch r {
-	case NoConfiguration, NotInPool, PoolProtocolIsBGP, NoReadyEndpoint:
+	case NoConfiguration, NotInPool, NoReadyEndpoint:
 		return true
 	default:
 		return false

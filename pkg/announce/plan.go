@@ -29,11 +29,12 @@ type Address struct {
 	// Links are the links of this node that reach the address, whether it is
 	// the owner or not.
 	Links []string
-	// Reason says why this node is not the owner, or Announced.
+	// Reason says why this node does not announce the address, or Announced. An
+	// address of a BGP pool has no owner: each node for itself announces it.
 	Reason Reason
 }
 
-// Mine reports whether the node that made the plan is the owner.
+// Mine reports whether the node that made the plan announces the address.
 func (a *Address) Mine() bool { return a.Reason == Announced }
 
 // Layer2 reports whether the address is in a layer-2 pool, and so may have an

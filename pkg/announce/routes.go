@@ -18,8 +18,21 @@ type PeerRoutes struct {
 	Peer     config.Peer
 	RouterID netip.Addr         // of this node in the session
 	BFD      *config.BFDProfile // nil: none
+	Multihop bool               // routers may be between this node and the peer
 	Routes   []BGPRoute         // sorted by prefix, each prefix once
 	Problems []string           // what is left out and why, for people
+
+	// Held says why there is to be no session for now; "" if there is.
+	Held string
+}
+
+// route returns the route of a prefix.
+func (p *PeerRoutes) route(prefix netip.Prefix) (*BGPRoute, bool) {
+	i, ok := slices.BinarySearchFunc(p.Routes, prefix, func(r BGPRoute, prefix netip.Prefix) int { return r.Prefix.Compare(prefix) })
+	if !ok {
+		return nil, false
+	}
+	return &p.Routes[i], true
 }
 
 // BGPRoute is what one router is told of one prefix.
@@ -51,9 +64,27 @@ type RouteKey struct {
 // Addr.
 type NextHops struct{ IPv4, IPv6 netip.Addr }
 
+// Password is what is known of a Secret that peers name.
+type Password struct {
+	Value   config.Secret
+	Problem string // why there is no Value
+}
+
 // RouteFacts is what routes depend on beside the Snapshot.
 type RouteFacts struct {
 	NextHops map[string]NextHops // by peer; the Node's own addresses where it says nothing
+
+	// Passwords are those in Secrets, by the Secret's name. One that is not
+	// there has not been read yet.
+	Passwords map[string]Password
+
+	// Before is what Routes said last: only what is announced can leave.
+	Before map[string]PeerRoutes
+
+	// Keeping has the peers whose routers keep this node's routes until it has
+	// restarted. A node that stops, and is not otherwise on its way out, leaves
+	// them alone.
+	Keeping map[string]bool
 
 	// Waited has the routes that have been Leaving for long enough. It must
 	// keep a route for as long as the node drains.
@@ -66,10 +97,11 @@ type RouteFacts struct {
 // links and about owners. A node that may not keeps its sessions and announces
 // nothing.
 //
-// A draining node (about to stop, or cordoned) first marks its routes with
-// GracefulShutdown, and gives them up when RouteFacts.Waited has them: but only
-// those whose every address another node announces to the router. So the last
-// node to announce an address goes on with it.
+// A node on its way out (about to stop, cordoned, or excluded) first marks the
+// routes that it announces with GracefulShutdown, and gives them up when
+// RouteFacts.Waited has them: but only those whose every address another node
+// announces to the router. So the last node to announce an address goes on with
+// it, unless it is excluded.
 //
 // The second value is false while nothing can be said: routers are then to be
 // left alone, since they may be keeping the routes of an earlier run.
@@ -78,7 +110,7 @@ func Routes(s Snapshot, f RouteFacts) (map[string]PeerRoutes, bool) {
 		return nil, false
 	}
 	addresses := announcible(&s)
-	if nodeVerdict(&s, s.Self) != Announced {
+	if v := nodeVerdict(&s, s.Self); v != Announced && v != NodeExcluded {
 		addresses = nil
 	}
 	all := map[string]PeerRoutes{}
@@ -142,6 +174,18 @@ func (a *bgpAddress) servedBy(node string) bool {
 // selects reports whether any selector matches: none at all match everything.
 func selects(selectors []labels.Selector, of map[string]string) bool {
 	return len(selectors) == 0 || slices.ContainsFunc(selectors, func(s labels.Selector) bool { return s.Matches(labels.Set(of)) })
+}
+
+// directed lists the advertisements of a pool that go from a node to a peer.
+func directed(pool *config.Pool, peer *config.Peer, node map[string]string) []*config.Advertisement {
+	var ads []*config.Advertisement
+	for i := range pool.Advertisements {
+		ad := &pool.Advertisements[i]
+		if (len(ad.Peers) == 0 || slices.Contains(ad.Peers, peer.Name)) && selects(ad.NodeSelectors, node) {
+			ads = append(ads, ad)
+		}
+	}
+	return ads
 }
 
 // prefixOf is the prefix by which an advertisement announces an address.

@@ -28,12 +28,15 @@ type contribution struct {
 }
 
 func (b *peerBuilder) build(addresses []bgpAddress) PeerRoutes {
-	out := PeerRoutes{Peer: *b.peer, RouterID: b.routerID()}
+	out := PeerRoutes{Peer: *b.peer, RouterID: b.routerID(), Multihop: b.multihop()}
+	out.Peer.Password, out.Held = b.password()
 	if i := slices.IndexFunc(b.snapshot.Config.BFDProfiles, func(p config.BFDProfile) bool { return p.Name == b.peer.BFDProfile }); i >= 0 {
 		out.BFD = &b.snapshot.Config.BFDProfiles[i]
 	}
 	parts := b.contributions(addresses)
-	draining := b.leaves(b.snapshot.Self)
+	before := b.facts.Before[b.peer.Name]
+	excluded := b.snapshot.Nodes[b.snapshot.Self].Excluded
+	draining := excluded || b.cordoned(b.snapshot.Self) || b.stops(b.snapshot.Self) && !b.facts.Keeping[b.peer.Name]
 	if draining {
 		b.findStaying()
 	}
@@ -49,12 +52,13 @@ func (b *peerBuilder) build(addresses []bgpAddress) PeerRoutes {
 		if r.NextHop = next.IPv4; r.Prefix.Addr().Is6() {
 			r.NextHop = next.IPv6
 		}
+		_, announced := before.route(r.Prefix)
 		switch {
 		case !r.NextHop.IsValid():
 			without[r.Prefix.Addr().Is6()]++
-		case !draining || !b.elsewhere(parts[:n]):
+		case !draining || !excluded && !b.elsewhere(parts[:n]):
 			out.Routes = append(out.Routes, r)
-		case !b.facts.Waited[RouteKey{b.peer.Name, r.Prefix}]:
+		case announced && !b.facts.Waited[RouteKey{b.peer.Name, r.Prefix}]:
 			r.Leaving, r.LocalPref = true, 0
 			r.Communities = union(r.Communities, []config.Community{GracefulShutdown}, cmp.Compare)
 			out.Routes = append(out.Routes, r)
@@ -81,7 +85,7 @@ func (b *peerBuilder) contributions(addresses []bgpAddress) []contribution {
 		}
 		ads, ok := b.ads[a.pool]
 		if !ok {
-			ads = b.reaching(a.pool, self)
+			ads = directed(a.pool, b.peer, self.Labels)
 			b.ads[a.pool] = ads
 		}
 		for _, ad := range ads {
@@ -93,18 +97,6 @@ func (b *peerBuilder) contributions(addresses []bgpAddress) []contribution {
 		slices.SortStableFunc(all, byPrefix)
 	}
 	return all
-}
-
-// reaching lists the advertisements of a pool that go from a node to the peer.
-func (b *peerBuilder) reaching(pool *config.Pool, node Node) []*config.Advertisement {
-	var ads []*config.Advertisement
-	for i := range pool.Advertisements {
-		ad := &pool.Advertisements[i]
-		if (len(ad.Peers) == 0 || slices.Contains(ad.Peers, b.peer.Name)) && selects(ad.NodeSelectors, node.Labels) {
-			ads = append(ads, ad)
-		}
-	}
-	return ads
 }
 
 // merged makes one route of advertisements of the same prefix: it has the
@@ -178,15 +170,35 @@ func (b *peerBuilder) routerID() netip.Addr {
 	return netip.AddrFrom4(id)
 }
 
-// leaves reports whether a node is on its way out.
-func (b *peerBuilder) leaves(node string) bool {
-	return b.snapshot.Members[node].Draining || b.snapshot.Nodes[node].Unschedulable
+// password returns the TCP MD5 key, or why there can be no session without it.
+func (b *peerBuilder) password() (config.Secret, string) {
+	if b.peer.PasswordSecret == "" {
+		return b.peer.Password, ""
+	}
+	p, ok := b.facts.Passwords[b.peer.PasswordSecret]
+	if !ok {
+		return "", fmt.Sprintf("Secret %s with its password has not been read yet", b.peer.PasswordSecret)
+	}
+	return p.Value, p.Problem
 }
+
+// multihop reports whether other routers may be on the way to the peer: by its
+// settings, or within an autonomous system if no link of this node leads there
+// at once.
+func (b *peerBuilder) multihop() bool {
+	if b.peer.EBGPMultihop || b.peer.MyASN != b.peer.PeerASN {
+		return b.peer.EBGPMultihop
+	}
+	return onLink(b.snapshot.Members[b.snapshot.Self].Links, b.peer.Address) == nil
+}
+
+func (b *peerBuilder) cordoned(node string) bool { return b.snapshot.Nodes[node].Unschedulable }
+func (b *peerBuilder) stops(node string) bool    { return b.snapshot.Members[node].Draining }
 
 func (b *peerBuilder) findStaying() {
 	for name := range b.snapshot.Members {
 		node := b.snapshot.Nodes[name]
-		if name != b.snapshot.Self && !b.leaves(name) && nodeVerdict(b.snapshot, name) == Announced && selects(b.peer.NodeSelectors, node.Labels) {
+		if name != b.snapshot.Self && !b.cordoned(name) && !b.stops(name) && nodeVerdict(b.snapshot, name) == Announced && selects(b.peer.NodeSelectors, node.Labels) {
 			b.staying = append(b.staying, node)
 		}
 	}
@@ -204,7 +216,7 @@ func (b *peerBuilder) elsewhere(parts []contribution) bool {
 }
 
 func (b *peerBuilder) announces(node Node, p contribution) bool {
-	return p.address.servedBy(node.Name) && slices.ContainsFunc(b.reaching(p.address.pool, node), func(ad *config.Advertisement) bool {
+	return p.address.servedBy(node.Name) && slices.ContainsFunc(directed(p.address.pool, b.peer, node.Labels), func(ad *config.Advertisement) bool {
 		return prefixOf(ad, p.address.addr) == p.prefix
 	})
 }

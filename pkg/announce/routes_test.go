@@ -2,6 +2,7 @@ package announce_test
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -56,6 +57,7 @@ func TestRoutes(t *testing.T) {
 type bgpCluster struct {
 	announce.Snapshot
 	facts map[string]announce.RouteFacts // by node
+	fresh map[string]bool
 }
 
 // parseBGPCluster reads lines such as
@@ -66,9 +68,13 @@ type bgpCluster struct {
 //	service ns/name …       as for layer 2
 //	hops n1 peer 10.0.0.9   this node's addresses towards a router
 //	waited n1 peer 192.0.2.1/32
+//	keeping n1 peer         the router keeps routes while n1 restarts
+//	fresh n1                it has not announced anything before
+//	secret name [problem]   a Secret with a password
 func parseBGPCluster(t *testing.T, doc []byte, text string) bgpCluster {
 	t.Helper()
-	c := bgpCluster{facts: map[string]announce.RouteFacts{}}
+	c := bgpCluster{facts: map[string]announce.RouteFacts{}, fresh: map[string]bool{}}
+	passwords := map[string]announce.Password{}
 	c.Nodes, c.Members = map[string]announce.Node{}, map[string]announce.Member{}
 	if len(doc) > 0 {
 		var err error
@@ -88,7 +94,9 @@ func parseBGPCluster(t *testing.T, doc []byte, text string) bgpCluster {
 			if _, ok := c.Members[n.Name]; !ok {
 				c.Members[n.Name] = announce.Member{Name: n.Name, Ready: true}
 			}
-			c.facts[n.Name] = announce.RouteFacts{NextHops: map[string]announce.NextHops{}, Waited: map[announce.RouteKey]bool{}}
+			c.facts[n.Name] = announce.RouteFacts{
+				NextHops: map[string]announce.NextHops{}, Waited: map[announce.RouteKey]bool{}, Keeping: map[string]bool{}, Passwords: passwords,
+			}
 		case "dead":
 			delete(c.Members, f[1])
 		case "member":
@@ -100,11 +108,31 @@ func parseBGPCluster(t *testing.T, doc []byte, text string) bgpCluster {
 			c.facts[f[1]].NextHops[f[2]] = nextHops(f[3])
 		case "waited":
 			c.facts[f[1]].Waited[announce.RouteKey{Peer: f[2], Prefix: netip.MustParsePrefix(f[3])}] = true
+		case "keeping":
+			c.facts[f[1]].Keeping[f[2]] = true
+		case "fresh":
+			c.fresh[f[1]] = true
+		case "secret":
+			passwords[f[1]] = announce.Password{Value: "key", Problem: strings.Join(f[2:], " ")}
 		default:
 			t.Fatalf("line %q: unknown fact", line)
 		}
 	}
 	return c
+}
+
+// before is what a node announced when all was calm.
+func (c bgpCluster) before(self string) map[string]announce.PeerRoutes {
+	if c.fresh[self] {
+		return nil
+	}
+	s := c.Snapshot
+	s.Self, s.Nodes, s.Members = self, maps.Clone(s.Nodes), maps.Clone(s.Members)
+	n, m := s.Nodes[self], s.Members[self]
+	n.Unschedulable, n.Excluded, m.Draining = false, false, false
+	s.Nodes[self], s.Members[self] = n, m
+	all, _ := announce.Routes(s, c.facts[self])
+	return all
 }
 
 func parseBGPNode(f []string) announce.Node {
@@ -146,7 +174,9 @@ func renderRoutes(c bgpCluster) string {
 	for _, node := range slices.Sorted(keys(c.Nodes)) {
 		s := c.Snapshot
 		s.Self = node
-		all, ok := announce.Routes(s, c.facts[node])
+		facts := c.facts[node]
+		facts.Before = c.before(node)
+		all, ok := announce.Routes(s, facts)
 		if !ok {
 			fmt.Fprintf(&b, "%s: nothing can be said\n", node)
 			continue
@@ -156,6 +186,15 @@ func renderRoutes(c bgpCluster) string {
 			fmt.Fprintf(&b, "%s -> %s: router-id=%s", node, name, p.RouterID)
 			if p.BFD != nil {
 				fmt.Fprintf(&b, " bfd=%s", p.BFD.Name)
+			}
+			if p.Multihop {
+				b.WriteString(" multihop")
+			}
+			if p.Peer.Password != "" {
+				b.WriteString(" md5")
+			}
+			if p.Held != "" {
+				fmt.Fprintf(&b, " held: %s", p.Held)
 			}
 			b.WriteString("\n")
 			for _, r := range p.Routes {
@@ -315,13 +354,14 @@ address-pools:
 	for i := range 10_000 {
 		s.Services = append(s.Services, announce.Service{Name: fmt.Sprintf("ns/s%05d", i), Ready: true, Addresses: []netip.Addr{netip.AddrFrom4([4]byte{100, 64, byte(i >> 8), byte(i)})}})
 	}
+	before, _ := announce.Routes(s, announce.RouteFacts{})
 	for name, cordoned := range map[string]bool{"calm": false, "draining": true} {
 		b.Run(name, func(b *testing.B) {
 			n := s.Nodes["n1"]
 			n.Unschedulable = cordoned
 			s.Nodes["n1"] = n
 			for b.Loop() {
-				if all, ok := announce.Routes(s, announce.RouteFacts{}); !ok || len(all["a"].Routes) != 10_000 {
+				if all, ok := announce.Routes(s, announce.RouteFacts{Before: before}); !ok || len(all["a"].Routes) != 10_000 {
 					b.Fatal(len(all["a"].Routes))
 				}
 			}

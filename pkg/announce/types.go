@@ -34,7 +34,7 @@ type Node struct {
 	Addresses          []netip.Addr // status.addresses of type InternalIP
 	Excluded           bool         // label node.kubernetes.io/exclude-from-external-load-balancers
 	NetworkUnavailable bool         // condition NetworkUnavailable is True
-	Unschedulable      bool         // spec.unschedulable: cordoned
+	Unschedulable      bool         // spec.unschedulable: cordoned; or the machine is shutting down
 }
 
 // Member is a node whose announcer is alive, with what it says of itself.

@@ -90,3 +90,18 @@ func (i capturing) AddEventHandlerWithOptions(h cache.ResourceEventHandler, o ca
 	i.captured.set(h)
 	return i.SharedIndexInformer.AddEventHandlerWithOptions(h, o)
 }
+
+// deafNodes is a node informer that tells its handlers nothing. The stock
+// service controller looks at all Services when the set of nodes changes, which
+// is none of ours, and reads them without a lock while it does.
+type deafNodes struct{ coreinformers.NodeInformer }
+
+// Informer returns the informer on which registering has no effect.
+func (d deafNodes) Informer() cache.SharedIndexInformer { return deaf{d.NodeInformer.Informer()} }
+
+type deaf struct{ cache.SharedIndexInformer }
+
+// AddEventHandlerWithResyncPeriod does nothing.
+func (deaf) AddEventHandlerWithResyncPeriod(cache.ResourceEventHandler, time.Duration) (cache.ResourceEventHandlerRegistration, error) {
+	return nil, nil
+}

@@ -223,7 +223,7 @@ func (c *configurator) publish(ctx context.Context) error {
 	case apierrors.HasStatusCause(err, v1.NamespaceTerminatingCause):
 		return nil // everything is being taken down
 	case err != nil:
-		return fmt.Errorf("ConfigMap %s/%s: %w", c.options.Namespace, liveName, err)
+		return fmt.Errorf("config map %s/%s: %w", c.options.Namespace, liveName, err)
 	}
 	return nil
 }

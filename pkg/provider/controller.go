@@ -90,7 +90,7 @@ func newController(d dependencies) (*controller, error) {
 
 	balancer := &balancer{ledger: c.ledger, services: c.services, told: c.told}
 	client := quietClient{Interface: d.writes, events: d.events.CoreV1(), writes: c.written}
-	c.stock, err = servicecontroller.New(cloud{balancer: balancer}, client, c.nudger, nodes, Name, nil)
+	c.stock, err = servicecontroller.New(cloud{balancer: balancer}, client, c.nudger, deafNodes{nodes}, Name, nil)
 	return c, errors.Join(err, c.nudger.check())
 }
 

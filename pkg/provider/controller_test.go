@@ -104,8 +104,8 @@ func (r *rig) create(svcs ...*v1.Service) {
 		if _, err := r.client.CoreV1().Services("default").Create(r.t.Context(), svc, metav1.CreateOptions{}); err != nil {
 			r.t.Fatal(err)
 		}
+		synctest.Wait() // Services created at once are served in any order
 	}
-	synctest.Wait()
 }
 
 // edit changes a Service as a user would.

@@ -18,7 +18,7 @@ import (
 
 // The flags of ours, as people see them. Renaming one breaks their manifests.
 func TestFlags(t *testing.T) {
-	t.Setenv("POD_NAMESPACE", "")
+	t.Setenv("POD_NAMESPACE", "herald-system")
 	fs := pflag.NewFlagSet("herald", pflag.ContinueOnError)
 	defaultOptions().addFlags(fs)
 	want, err := os.ReadFile("testdata/flags.txt")
@@ -103,7 +103,7 @@ func restricted(t *testing.T, pod *v1.PodSpec) {
 }
 
 func TestExampleConfiguration(t *testing.T) {
-	for _, obj := range manifest(t, "../../deploy/examples/config.yaml") {
+	for _, obj := range slices.Concat(manifest(t, "../../deploy/examples/config.yaml"), manifest(t, "../../deploy/examples/bgp.yaml")) {
 		cm := obj.(*v1.ConfigMap)
 		if cm.Name != configName || cm.Namespace != "herald-system" {
 			t.Errorf("the example is %s/%s", cm.Namespace, cm.Name)

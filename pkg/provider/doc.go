@@ -22,6 +22,9 @@
 //   - Looking again. The controller's event handler is captured when it
 //     registers on the informer (nudger); to hand it a Service again costs no
 //     write and less than a millisecond.
+//   - Nodes. Which nodes there are is the announcers' business, so the stock
+//     controller hears of no change of them, and runs no sync over all Services
+//     for it.
 //   - Classes. The cached copies of Services are changed so that the stock
 //     controller sees ours without a class and all others with one (classes).
 //     The cleanup finalizer of Services that aren't ours is hidden too.

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"syscall"
@@ -34,6 +35,7 @@ func TestKube(t *testing.T) {
 		{"type changes", testTypeChanges},
 		{"configurations", testConfigurations},
 		{"nodes", testNodes},
+		{"metrics", testMetrics},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(k.in(t)) })
 	}
@@ -222,6 +224,19 @@ func testNodes(k *kube) {
 	})
 }
 
+// Health and metrics need no credentials, everything else does.
+func testMetrics(k *kube) {
+	for path, want := range map[string]int{"/healthz": http.StatusOK, "/metrics": http.StatusOK, "/configz": http.StatusForbidden} {
+		code, body := k.ask("first", path)
+		if code != want {
+			k.t.Errorf("%s answers %d, want %d: %.300s", path, code, want, body)
+		}
+		if path == "/metrics" && !strings.Contains(body, `herald_pool_addresses{family="IPv4",pool="a",state="total"} 8`) {
+			k.t.Errorf("the metrics of ours are not there")
+		}
+	}
+}
+
 // TestKubeRestart counts what a restart writes: nothing; and that no address
 // moves through a kill with Services waiting and the pool full.
 func TestKubeRestart(t *testing.T) {
@@ -278,7 +293,7 @@ func TestKubeHandOver(t *testing.T) {
 		t.Errorf("a hand-over took %v, more than 2 s", took)
 	}
 
-	c := k.controller("c")
+	k.controller("c")
 	k.eventually(60*time.Second, "c stands by", func() error { return k.logged("c", "to acquire leader lease") })
 	begin = time.Now()
 	_ = b.Process.Kill()
@@ -290,7 +305,6 @@ func TestKubeHandOver(t *testing.T) {
 		t.Errorf("a take-over took %v, more than 15 s", took)
 	}
 	k.addressed("steady", "192.0.2.0")
-	_ = c
 }
 
 // burst creates Services at once and waits until all have addresses.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -13,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -66,6 +68,7 @@ type kube struct {
 	dir    string
 	server string
 	admin  kubernetes.Interface
+	ports  map[string]string // of the controllers, by name
 }
 
 const adminToken = "admin-of-this-test"
@@ -88,7 +91,7 @@ func startKube(t testing.TB) *kube {
 	if bin == "" {
 		t.Skip("HERALD_TEST_BIN names no directory with etcd and kube-apiserver")
 	}
-	k := &kube{t: t, dir: t.TempDir()}
+	k := &kube{t: t, dir: t.TempDir(), ports: make(map[string]string)}
 	k.file("audit.yaml", auditPolicy)
 	k.file("tokens.csv", adminToken+",admin,1,system:masters\n")
 	k.file("sa.pem", serviceAccountKey(t))
@@ -111,7 +114,7 @@ func startKube(t testing.TB) *kube {
 		return k.admin.Discovery().RESTClient().Get().AbsPath("/readyz").Do(t.Context()).Error()
 	})
 	k.apply("../../deploy/00-namespace.yaml")
-	k.apply("../../deploy/10-controller-rbac.yaml")
+	k.apply("../../deploy/10-cloud-controller-manager-rbac.yaml")
 	return k
 }
 
@@ -144,7 +147,7 @@ func (k *kube) start(program string, env []string, log string, args ...string) *
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		out.Close()
-		if k.t.Failed() {
+		if k.t.Failed() && program == os.Args[0] {
 			k.tail(log)
 		}
 	})
@@ -165,9 +168,27 @@ func (k *kube) controller(name string, args ...string) *exec.Cmd {
 		"users":[{"name":"x","user":{"token":%q}}],"contexts":[{"name":"x","context":{"cluster":"x","user":"x"}}]}`, k.server, token.Status.Token)
 	k.file(name+".kubeconfig", kubeconfig)
 	_, port, _ := net.SplitHostPort(freePort(k.t))
+	k.ports[name] = port
 	return k.start(os.Args[0], []string{asController + "=1"}, name+".log", append([]string{
 		"--kubeconfig=" + k.path(name+".kubeconfig"), "--namespace=herald-system", "--leader-elect-resource-namespace=herald-system",
 		"--secure-port=" + port, "--bind-address=127.0.0.1"}, args...)...)
+}
+
+// ask asks a controller's own port without credentials.
+func (k *kube) ask(name, path string) (code int, body string) {
+	k.t.Helper()
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	defer transport.CloseIdleConnections()
+	response, err := (&http.Client{Transport: transport}).Get("https://127.0.0.1:" + k.ports[name] + path)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
 }
 
 // apply creates the objects of a manifest.

@@ -56,10 +56,10 @@ func (o *Options) setDefaults(s *options.CloudControllerManagerOptions) {
 	s.KubeCloudShared.ConfigureCloudRoutes = false
 	s.ServiceController.ConcurrentServiceSyncs = 16
 
-	// The stock 20 requests a second are 5 Services a second. Fairness between
-	// clients is the API server's business.
-	s.Generic.ClientConnection.QPS = 500
-	s.Generic.ClientConnection.Burst = 1000
+	// The stock 20 requests a second are 5 Services a second. As many requests as
+	// there are workers at a time is limit enough, and fairness between clients
+	// is the API server's business.
+	s.Generic.ClientConnection.QPS = -1
 
 	// A leader that is told to stop releases the lease, and the standby sees
 	// that at its next try: at most 2.2 retry periods later. One that dies is

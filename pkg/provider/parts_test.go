@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -123,7 +124,10 @@ func TestInstances(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	run(t, []runtime.Object{userConfig(pool("a", "192.0.2.0/31"))}, func(r *rig) {
-		r.create(web("one", "two", "three", "four")...)
+		for _, svc := range web("one", "two", "three", "four") {
+			r.create(svc)
+			time.Sleep(time.Second)
+		}
 		r.delete("one")
 		r.configure("nonsense", nil)
 		registry := prometheus.NewRegistry()

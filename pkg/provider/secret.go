@@ -28,7 +28,7 @@ func createSecret(ctx context.Context, client corev1.SecretsGetter, namespace st
 		StringData: map[string]string{secretKey: base64.StdEncoding.EncodeToString(key[:])},
 	}, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("Secret %s/%s: %w", namespace, secretName, err)
+		return fmt.Errorf("secret %s/%s: %w", namespace, secretName, err)
 	}
 	return nil
 }

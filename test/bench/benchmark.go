@@ -22,6 +22,9 @@ func All() []Benchmark {
 		restart(),
 		resources(),
 		reply(),
+		idle(),
+		needless(),
+		failover(),
 	}
 }
 
@@ -80,6 +83,6 @@ func Quick() Settings {
 
 // String says the settings in a line.
 func (s Settings) String() string {
-	return fmt.Sprintf("%d runs, %d Services, %d replies, %d failovers of each kind, %v of each stress, %v idle, flood of %d frames/s",
-		s.Runs, s.Services, s.Replies, s.Failovers, s.Stress, s.Idle, s.FloodRate)
+	return fmt.Sprintf("%d runs, %d Services, %d replies, %d failovers of each kind, on %v nodes with %v addresses, %v of each stress, %v idle, flood of %d frames/s",
+		s.Runs, s.Services, s.Replies, s.Failovers, s.Nodes, s.Addresses, s.Stress, s.Idle, s.FloodRate)
 }

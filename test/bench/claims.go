@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/herald-lb/herald/pkg/announce"
 	"github.com/herald-lb/herald/test/lab"
@@ -160,21 +159,4 @@ func (w *claims) waitOwned(ctx context.Context, addresses []netip.Addr, within t
 			return err
 		}
 	}
-}
-
-// addresses lists the IPv4 addresses of a namespace's Services.
-func (c *cluster) addresses(ctx context.Context, ns string) ([]netip.Addr, error) {
-	list, err := c.Client().CoreV1().Services(ns).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, err
-	}
-	var out []netip.Addr
-	for _, s := range list.Items {
-		for _, i := range s.Status.LoadBalancer.Ingress {
-			if a, err := netip.ParseAddr(i.IP); err == nil && a.Is4() {
-				out = append(out, a)
-			}
-		}
-	}
-	return out, nil
 }

@@ -41,6 +41,7 @@ func (p *Plot) SVG() []byte {
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" font-family="sans-serif" font-size="12">`+"\n", plotWidth, height)
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#fff"/>`+"\n", plotWidth, height)
 	fmt.Fprintf(&b, `<text x="12" y="22" font-size="15">%s</text>`+"\n", html.EscapeString(p.Title))
+	fmt.Fprintf(&b, `<text x="%d" y="22" text-anchor="end" fill="#555">a dot for each run · red: median · green: goal</text>`+"\n", plotWidth-12)
 	p.drawAxis(&b, height)
 	for i, l := range p.Lines {
 		p.drawLine(&b, l, float64(plotTop+i*plotLine)+plotLine/2)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func resources() Benchmark {
@@ -45,7 +44,10 @@ func runResources(ctx context.Context, e *Env) (result Result, err error) {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	if err := c.announceMany(ctx, "load", e.Services); err != nil {
+	if err := c.deployWeb(ctx, "load", ""); err != nil {
+		return result, err
+	}
+	if _, err := c.announce(ctx, "load", e.Services); err != nil {
 		return result, err
 	}
 	rows, err = e.usageRows(ctx, c, e.Services)
@@ -55,45 +57,6 @@ func runResources(ctx context.Context, e *Env) (result Result, err error) {
 		fmt.Sprintf("CPU is in percent of one core over %v, after as long a time to settle, and includes the probes of the kubelet.", e.Idle),
 	}
 	return result, err
-}
-
-// announceMany creates Services with endpoints and waits until the LAN answers
-// for the last of them.
-func (c *cluster) announceMany(ctx context.Context, ns string, n int) error {
-	if err := c.deployWeb(ctx, ns, ""); err != nil {
-		return err
-	}
-	client, err := c.newClient()
-	if err != nil {
-		return err
-	}
-	watching, cancel := context.WithCancel(ctx)
-	defer cancel()
-	seen, err := watchAddresses(watching, client, ns, n)
-	if err != nil {
-		return err
-	}
-	names := serviceNames("web", n)
-	err = each(ctx, names, func(ctx context.Context, name string) error {
-		_, err := client.CoreV1().Services(ns).Create(ctx, newService(name, selectWeb), metav1.CreateOptions{})
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if _, err := seen.wait(ctx, burstTimeout); err != nil {
-		return err
-	}
-	addresses, err := c.addresses(ctx, ns)
-	if err != nil {
-		return err
-	}
-	claims, err := c.watchClaims(ctx)
-	if err != nil {
-		return err
-	}
-	defer claims.close()
-	return claims.waitOwned(ctx, addresses, 3*time.Minute)
 }
 
 // usageRows lets everything settle and then watches the programs.

@@ -68,7 +68,11 @@ func runRestart(ctx context.Context, e *Env) (result Result, err error) {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	if err := e.serveAll(ctx, c, "burst"); err != nil {
+	client, err := c.newClient()
+	if err != nil {
+		return Result{}, err
+	}
+	if err := createAndWait(ctx, client, "burst", serviceNames("s", e.Services), nil); err != nil {
 		return Result{}, err
 	}
 	for _, kind := range restartKinds() {
@@ -83,36 +87,14 @@ func runRestart(ctx context.Context, e *Env) (result Result, err error) {
 			e.say("%s: %.2f s, %d writes", kind.name, seconds, n)
 			writes.Values, took.Values = append(writes.Values, float64(n)), append(took.Values, seconds)
 		}
-		result.Rows = append(result.Rows, writes, took)
+		if len(took.Values) > 0 {
+			result.Rows = append(result.Rows, writes, took)
+		}
 	}
 	result.Notes = []string{
 		fmt.Sprintf("%d Services have their addresses. Writes are those of Herald's programs to these, by the API server's audit log, from the restart until %v after the new Service has its address.", e.Services, restartSettles),
 	}
 	return result, nil
-}
-
-// serveAll creates as many Services as the settings say, and waits until all
-// have addresses.
-func (e *Env) serveAll(ctx context.Context, c *cluster, ns string) error {
-	client, err := c.newClient()
-	if err != nil {
-		return err
-	}
-	watching, cancel := context.WithCancel(ctx)
-	defer cancel()
-	seen, err := watchAddresses(watching, client, ns, e.Services)
-	if err != nil {
-		return err
-	}
-	err = each(ctx, serviceNames("s", e.Services), func(ctx context.Context, name string) error {
-		_, err := client.CoreV1().Services(ns).Create(ctx, newService(name, nil), metav1.CreateOptions{})
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	_, err = seen.wait(ctx, burstTimeout)
-	return err
 }
 
 // restartOnce restarts once, and counts the writes that it took to Services that

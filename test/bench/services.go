@@ -72,7 +72,9 @@ func each(ctx context.Context, names []string, f func(ctx context.Context, name 
 func (c *cluster) namespace(ctx context.Context, name string) (remove func() error, err error) {
 	_, err = c.Client().CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 	return func() error {
-		ctx := context.WithoutCancel(ctx)
+		if ctx.Err() != nil {
+			return nil // the lab will be taken down as it is
+		}
 		if err := c.removeServices(ctx, name); err != nil {
 			return err
 		}
@@ -183,4 +185,23 @@ func (s *sightings) wait(ctx context.Context, within time.Duration) (map[string]
 		defer s.mu.Unlock()
 		return nil, fmt.Errorf("only %d of %d Services have an address after %v", len(s.seen), s.want, within)
 	}
+}
+
+// createAndWait creates Services and waits until all have addresses.
+func createAndWait(ctx context.Context, client kubernetes.Interface, ns string, names []string, change func(*corev1.Service)) error {
+	watching, cancel := context.WithCancel(ctx)
+	defer cancel()
+	seen, err := watchAddresses(watching, client, ns, len(names))
+	if err != nil {
+		return err
+	}
+	err = each(ctx, names, func(ctx context.Context, name string) error {
+		_, err := client.CoreV1().Services(ns).Create(ctx, newService(name, change), metav1.CreateOptions{})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = seen.wait(ctx, burstTimeout)
+	return err
 }

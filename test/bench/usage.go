@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // usage is what a process has used.
@@ -25,6 +27,16 @@ func usageOf(pid int) (usage, error) {
 		return usage{}, err
 	}
 	return parseUsage(string(rollup), string(stat))
+}
+
+// cpu is the time that an announcer's process has used.
+func (c *cluster) cpu(announcer corev1.Pod) (time.Duration, error) {
+	pid, err := c.pid(announcer, announcerProgram)
+	if err != nil {
+		return 0, err
+	}
+	u, err := usageOf(pid)
+	return u.cpu, err
 }
 
 // tick is the unit of the times in /proc/PID/stat.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/herald-lb/herald/test/lab"
@@ -57,6 +59,52 @@ func (c *cluster) deployWeb(ctx context.Context, ns, notOn string) error {
 func selectWeb(s *corev1.Service) {
 	s.Spec.Selector = map[string]string{"app": "web"}
 	s.Spec.Ports[0].TargetPort = intstr.FromInt32(8080)
+}
+
+// announce adds Services of the web server to a namespace until it has n. It
+// returns their IPv4 addresses when the LAN answers for all of them.
+func (c *cluster) announce(ctx context.Context, ns string, n int) ([]netip.Addr, error) {
+	client, err := c.newClient()
+	if err != nil {
+		return nil, err
+	}
+	have, err := client.CoreV1().Services(ns).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	if names := serviceNames("web", n)[min(len(have.Items), n):]; len(names) > 0 {
+		if err := createAndWait(ctx, client, ns, names, selectWeb); err != nil {
+			return nil, err
+		}
+	}
+	addresses, err := c.addresses(ctx, ns)
+	if err != nil {
+		return nil, err
+	}
+	claims, err := c.watchClaims(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer claims.close()
+	return addresses, claims.waitOwned(ctx, addresses, 3*time.Minute)
+}
+
+// addresses lists the IPv4 addresses of a namespace's Services, lowest first.
+func (c *cluster) addresses(ctx context.Context, ns string) ([]netip.Addr, error) {
+	list, err := c.Client().CoreV1().Services(ns).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var out []netip.Addr
+	for _, s := range list.Items {
+		for _, i := range s.Status.LoadBalancer.Ingress {
+			if a, err := netip.ParseAddr(i.IP); err == nil && a.Is4() {
+				out = append(out, a)
+			}
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return out, nil
 }
 
 // waitOwner waits until one node alone answers for an address.

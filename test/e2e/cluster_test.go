@@ -55,21 +55,33 @@ func TestMain(m *testing.M) {
 	defer stop()
 	go func() {
 		<-ctx.Done()
-		if shared.c != nil {
-			shared.c.Down(context.Background())
+		for _, c := range brought() {
+			c.Down(context.Background())
 		}
 	}()
 	code := m.Run()
-	if shared.c != nil {
+	for _, c := range brought() {
 		if code != 0 {
-			shared.c.saveLogs()
+			c.saveLogs()
 		}
-		if err := shared.c.Down(context.Background()); err != nil {
+		if err := c.Down(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
 	}
 	os.Exit(code)
+}
+
+// brought are the shared clusters that tests brought up.
+func brought() []*cluster {
+	var all []*cluster
+	if shared.c != nil {
+		all = append(all, shared.c)
+	}
+	if sharedRouted.r != nil {
+		all = append(all, sharedRouted.r.cluster)
+	}
+	return all
 }
 
 // onCluster returns the shared cluster. HERALD_TEST_LAB is another name for it,

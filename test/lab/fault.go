@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,6 +27,34 @@ func (l *Lab) MendCable(host string) error {
 		return err
 	}
 	return l.state.SetCable(host, unix.IFF_UP)
+}
+
+// LoseFrames makes the switch lose a share of the frames from and to a host, at
+// random: 10 is one in ten, 0 ends it. The link stays up, so that 100 is a cut
+// that neither end sees.
+func (l *Lab) LoseFrames(ctx context.Context, host string, percent int) error {
+	if _, err := l.state.Host(host); err != nil {
+		return err
+	}
+	if percent < 0 || percent > 100 {
+		return fmt.Errorf("lose %d percent: want 0 to 100", percent)
+	}
+	table := "loss_" + strings.ReplaceAll(host, "-", "_")
+	rules := fmt.Sprintf("table netdev %[1]s\ndelete table netdev %[1]s\n", table)
+	if percent > 0 {
+		rules += fmt.Sprintf("table netdev %s {\n", table)
+		for _, hook := range []string{"ingress", "egress"} {
+			rules += fmt.Sprintf("chain %[1]s {\ntype filter hook %[1]s device %[2]q priority 0\nnumgen random mod 100 <= %[3]d drop\n}\n", hook, host, percent-1)
+		}
+		rules += "}\n"
+	}
+	cmd, err := l.Command(ctx, Switch, "nft", "-f", "-")
+	if err != nil {
+		return err
+	}
+	cmd.Stdin = strings.NewReader(rules)
+	_, err = output(cmd, Switch)
+	return err
 }
 
 // PowerOff ends everything on a node at once and takes its link down. What is

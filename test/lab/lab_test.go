@@ -150,6 +150,7 @@ func TestLab(t *testing.T) {
 	t.Run("who has", func(t *testing.T) { testWhoHas(t, l) })
 	t.Run("audit log", func(t *testing.T) { testAuditLog(t, l) })
 	t.Run("extra hosts", func(t *testing.T) { testExtraHosts(t, l) })
+	t.Run("lose frames", func(t *testing.T) { testLoss(t, l) })
 	t.Run("kill a process", func(t *testing.T) { testKill(t, l) })
 	t.Run("API server stopped", func(t *testing.T) { testAPIServer(t, l) })
 	t.Run("load an image", func(t *testing.T) { testLoad(t, l) })
@@ -253,6 +254,22 @@ func testExtraHosts(t *testing.T, l *lab.Lab) {
 	waitAnswer(t, l, "far", "http://192.168.31.11:30080/")
 	if after, err := l.Counters("far", lab.Router); err != nil || after.RxPackets <= before.RxPackets {
 		t.Errorf("packets received were %d and are %d; %v", before.RxPackets, after.RxPackets, err)
+	}
+}
+
+// testLoss loses frames of the router, whom no test needs meanwhile.
+func testLoss(t *testing.T, l *lab.Lab) {
+	address := netip.MustParseAddr("fd31::1")
+	for _, tt := range []struct{ percent, answers int }{{100, 0}, {0, 1}} {
+		if err := l.LoseFrames(t.Context(), lab.Router, tt.percent); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := l.WhoHas(t.Context(), lab.Client, address); err != nil || len(got) != tt.answers {
+			t.Errorf("with %d %% lost, %v and %v answer", tt.percent, got, err)
+		}
+	}
+	if err := l.LoseFrames(t.Context(), lab.Router, 101); err == nil {
+		t.Error("no error for 101 %")
 	}
 }
 

@@ -37,6 +37,7 @@ const (
 type Options struct {
 	Node       string // this node's name
 	Layer2     Layer2
+	BGP        BGP
 	Membership Membership
 	Recorder   Recorder
 	Log        *slog.Logger
@@ -62,6 +63,7 @@ type Agent struct {
 	draining bool
 	local    *Local    // as published
 	readyAt  time.Time // since when it says what it says of its readiness
+	routers  routers
 }
 
 // input is what the edges handed over last.
@@ -80,11 +82,12 @@ type state struct {
 	input   input
 	plan    announce.Plan
 	tenures []tenure // index for index those of plan.Addresses
+	routes  map[string]announce.PeerRoutes
 }
 
 // New returns an Agent that does nothing until Run.
 func New(o Options) *Agent {
-	a := &Agent{options: o, log: o.Log, dirty: make(chan struct{}, 1)}
+	a := &Agent{options: o, log: o.Log, dirty: make(chan struct{}, 1), routers: routers{bgp: o.BGP}}
 	a.state.Store(&state{waiting: "the program to start"})
 	return a
 }
@@ -110,6 +113,9 @@ func (a *Agent) Observe(o Observation) {
 	a.update(func(in *input) { in.observations = append(in.observations, o) })
 }
 
+// Wake makes the loop look again: a session has changed.
+func (a *Agent) Wake() { a.update(func(*input) {}) }
+
 func (a *Agent) update(f func(*input)) {
 	a.mu.Lock()
 	f(&a.input)
@@ -132,21 +138,26 @@ func (a *Agent) Run(ctx context.Context) error {
 		select {
 		case <-stop:
 			a.log.Info("stopping: other nodes take the addresses over", "addresses", len(a.options.Layer2.Owned()))
+			a.routers.keep()
 			a.draining, stop, deadline = true, nil, time.After(drainPatience)
 		case <-deadline:
-			a.log.Warn("stopping although nobody has taken these addresses over", "addresses", a.left())
+			a.log.Warn("stopping although not all is handed over", "addresses", a.left(), "routes", !a.routers.due.IsZero())
 			return nil
 		case <-again:
 		case <-ticker.C:
 		case <-a.dirty:
 		}
-		a.step(time.Now())
-		if a.draining && len(a.left()) == 0 {
+		now := time.Now()
+		a.step(now)
+		if a.draining && a.routers.gone(a.state.Load(), now) && len(a.left()) == 0 {
 			return nil
 		}
 		again = nil
-		if a.draining || a.state.Load().waiting != "" {
+		switch due := a.routers.due; {
+		case a.draining || a.state.Load().waiting != "":
 			again = time.After(poll)
+		case !due.IsZero():
+			again = time.After(due.Sub(now))
 		}
 		<-time.After(coalesce)
 	}
@@ -170,14 +181,15 @@ func (a *Agent) left() []string {
 func (a *Agent) step(now time.Time) {
 	in := a.take()
 	before := a.state.Load()
-	after := &state{input: in, waiting: a.waitingFor(in, now), plan: before.plan, tenures: before.tenures}
+	after := &state{input: in, waiting: a.waitingFor(in, now), plan: before.plan, tenures: before.tenures, routes: before.routes}
 	after.local = a.describe(in, after.waiting == "")
 	a.publish(after.local, now)
 	if after.local.Ready && now.Sub(a.readyAt) < lead {
 		after.waiting = "the others to hear of it"
 	}
 	if in.cluster != nil && in.cluster.Freshness != announce.Incomplete && in.members != nil {
-		a.decide(before, after, now)
+		decided := a.decide(before, after, now)
+		a.route(before, after, decided, now)
 	}
 	a.tell(after, in.observations)
 	after.input.observations = nil

@@ -34,6 +34,8 @@ type fakes struct {
 	notices   []Notice
 
 	readyAt, claimedAt time.Time // the first times
+
+	bgp fakeBGP
 }
 
 func (f *fakes) Apply(d Desired) {
@@ -118,7 +120,7 @@ func alive() *Member {
 func start(t *testing.T) (*Agent, *fakes, context.CancelFunc) {
 	f := &fakes{}
 	a := New(Options{
-		Node: self, Layer2: f, Membership: f, Recorder: f,
+		Node: self, Layer2: f, BGP: &f.bgp, Membership: f, Recorder: f,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Metrics: NewMetrics(),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -469,6 +471,7 @@ func TestStatusAndMetrics(t *testing.T) {
 			ConfigHash: "0102030000000000000000000000000000000000000000000000000000000000",
 			Links:      []LinkStatus{{Name: "eth0", MAC: "02:00:00:00:00:01", Prefixes: links[0].Prefixes}},
 			Members:    []MemberStatus{{Node: self, Alive: true}, {Node: other, Alive: true, Ready: true, SameConfig: true}},
+			Peers:      []PeerStatus{},
 			Addresses: []AddressStatus{
 				{Address: mine, Pool: "lan", Protocol: "layer2", Services: []string{"shop/web"}, Owner: self, From: other, FromState: "nobody", Mine: true, Answering: true, Reason: announce.Announced, Links: []string{"eth0"}, Order: []string{self, other}},
 				{Address: theirs, Pool: "lan", Protocol: "layer2", Services: []string{"shop/api"}, Owner: other, FromState: "nobody", Reason: announce.NotElected, Links: []string{"eth0"}, Order: []string{other, self}},

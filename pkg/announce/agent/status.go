@@ -25,6 +25,33 @@ type Status struct {
 	Links         []LinkStatus    `json:"links"`
 	Members       []MemberStatus  `json:"members"`
 	Addresses     []AddressStatus `json:"addresses"`
+	Peers         []PeerStatus    `json:"peers"`
+}
+
+// PeerStatus is a router, the session with it, and what it is told.
+type PeerStatus struct {
+	Peer            string        `json:"peer"`
+	Address         netip.Addr    `json:"address"`
+	LocalASN        uint32        `json:"localASN"`
+	PeerASN         uint32        `json:"peerASN"`
+	State           string        `json:"state"`
+	Since           *time.Time    `json:"since,omitempty"`
+	Reason          string        `json:"reason,omitempty"` // why there is no session, or why the last one ended
+	GracefulRestart bool          `json:"gracefulRestart"`
+	BFD             string        `json:"bfd,omitempty"`
+	BFDReason       string        `json:"bfdReason,omitempty"`
+	Problems        []string      `json:"problems,omitempty"`
+	Routes          []RouteStatus `json:"routes"`
+}
+
+// RouteStatus is what a router is told of one prefix.
+type RouteStatus struct {
+	Prefix           netip.Prefix `json:"prefix"`
+	NextHop          netip.Addr   `json:"nextHop"`
+	LocalPref        *uint32      `json:"localPref,omitempty"` // for iBGP
+	Communities      []string     `json:"communities,omitempty"`
+	LargeCommunities []string     `json:"largeCommunities,omitempty"`
+	Leaving          bool         `json:"leaving,omitempty"` // it is about to be withdrawn
 }
 
 // LinkStatus is one of this node's links.
@@ -80,7 +107,43 @@ func (a *Agent) Status() Status {
 	}
 	out.Members = memberStatuses(s)
 	out.Addresses = a.addressStatuses(s)
+	out.Peers = peerStatuses(s.routes, a.options.BGP.Sessions())
 	return out
+}
+
+func peerStatuses(routes map[string]announce.PeerRoutes, sessions []Session) []PeerStatus {
+	out := []PeerStatus{}
+	for _, name := range slices.Sorted(maps.Keys(routes)) {
+		p := routes[name]
+		st := PeerStatus{
+			Peer: name, Address: p.Peer.Address, LocalASN: p.Peer.MyASN, PeerASN: p.Peer.PeerASN,
+			State: "held", Reason: p.Held, Problems: p.Problems, Routes: make([]RouteStatus, len(p.Routes)),
+		}
+		if i := slices.IndexFunc(sessions, func(s Session) bool { return s.Peer == name }); i >= 0 && p.Held == "" {
+			s := sessions[i]
+			st.State, st.Since, st.Reason = s.State, &s.Since, s.Reason
+			st.GracefulRestart, st.BFD, st.BFDReason = s.GracefulRestart, s.BFD, s.BFDReason
+		}
+		for i := range p.Routes {
+			st.Routes[i] = routeStatus(&p.Routes[i], p.Peer.MyASN == p.Peer.PeerASN)
+		}
+		out = append(out, st)
+	}
+	return out
+}
+
+func routeStatus(r *announce.BGPRoute, ibgp bool) RouteStatus {
+	st := RouteStatus{Prefix: r.Prefix, NextHop: r.NextHop, Leaving: r.Leaving}
+	if ibgp {
+		st.LocalPref = &r.LocalPref
+	}
+	for _, c := range r.Communities {
+		st.Communities = append(st.Communities, fmt.Sprintf("%d:%d", c>>16, c&0xffff))
+	}
+	for _, c := range r.LargeCommunities {
+		st.LargeCommunities = append(st.LargeCommunities, fmt.Sprintf("%d:%d:%d", c.Global, c.Local1, c.Local2))
+	}
+	return st
 }
 
 // Health returns an error if the loop has not come round for longer than it

@@ -78,12 +78,12 @@ func (a *Agent) publish(l Local, now time.Time) {
 	a.options.Membership.Publish(l)
 }
 
-// decide makes the plan of a state and hands it to the speakers, unless nothing
-// that it depends on has changed.
-func (a *Agent) decide(before, after *state, now time.Time) {
+// decide makes the plan of a state and hands it to the layer-2 speaker. It
+// returns false if nothing that the plan depends on has changed.
+func (a *Agent) decide(before, after *state, now time.Time) bool {
 	if before.input.cluster == after.input.cluster && before.input.members == after.input.members &&
 		(before.waiting == "") == (after.waiting == "") && reflect.DeepEqual(before.local, after.local) {
-		return
+		return false
 	}
 	began := time.Now()
 	after.plan = announce.Decide(a.snapshot(after))
@@ -91,6 +91,7 @@ func (a *Agent) decide(before, after *state, now time.Time) {
 	a.options.Layer2.Apply(a.desired(after))
 	a.options.Metrics.decided(time.Since(began))
 	a.report(announce.Diff(before.plan, after.plan))
+	return true
 }
 
 // snapshot gathers what a decision depends on. Of itself a node knows best.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/herald-lb/herald/pkg/announce"
+	"github.com/herald-lb/herald/pkg/config"
 )
 
 // Layer2 announces addresses on the links. Its methods do not block.
@@ -15,21 +16,49 @@ type Layer2 interface {
 	Owned() []netip.Addr
 }
 
+// BGP announces routes to routers. Its methods do not block.
+type BGP interface {
+	// Apply replaces what each router is to be told, by the names of the peers.
+	// A router that is no peer any more is told goodbye.
+	Apply(map[string]announce.PeerRoutes)
+	// Settled reports whether all that Apply asked for is on its way.
+	Settled() bool
+	// NextHops returns this node's addresses towards peers, by their names.
+	NextHops([]config.Peer) map[string]announce.NextHops
+	// Sessions returns the sessions with routers, sorted by peer.
+	Sessions() []Session
+}
+
+// Session is how the session with one router stands.
+type Session struct {
+	Peer   string
+	State  string // for people
+	Up     bool
+	Since  time.Time // of State
+	Reason string    // why there is no session, or why the last one ended
+
+	LocalAddress    netip.Addr // this node's, once it is known
+	GracefulRestart bool       // the router keeps this node's routes while the node restarts
+	BFD             string     // state of the BFD session; "": there is none
+	BFDReason       string     // why that is not up, or last was not
+}
+
 // Membership tells the other nodes about this one. Its method does not block.
 type Membership interface {
 	Publish(Local)
 }
 
-// Recorder tells a Service's users what happens to it. Its method does not
-// block; it may drop.
+// Recorder tells the users of a Service, and who looks after a Node, what
+// happens to it. Its method does not block; it may drop.
 type Recorder interface {
 	Record(Notice)
 }
 
-// Notice is news about one Service.
+// Notice is news about one Service, or one Node.
 type Notice struct {
 	Service string // namespace/name
-	UID     string
+	UID     string // of the Service
+	Node    string // set if it is about a Node
 	Warning bool
 	Reason  string // in CamelCase, for machines
 	Message string

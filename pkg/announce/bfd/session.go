@@ -72,6 +72,13 @@ type Status struct {
 	Flaps     uint64        // how often the session has left Up
 }
 
+// Lost reports whether the path was seen to work and does not any more: what
+// uses it should be given up. It is false where the other side has ended the
+// session, or says that it does not hear us: that side acts on its own.
+func (s Status) Lost() bool {
+	return s.State == Down && s.Diagnostic == TimeExpired && s.Flaps > 0
+}
+
 // session is a machine with its sockets. It is the Manager's goroutine's.
 type session struct {
 	key      string

@@ -16,6 +16,10 @@ import (
 // dialTimeout is how long TCP may take to reach a router.
 const dialTimeout = 5 * time.Second
 
+// sendBuffer bounds what the kernel takes for a router that does not read: a
+// full table at most would fit the kernel's own bound, and nobody would notice.
+const sendBuffer = 128 << 10
+
 // Values of IP header fields in a session's packets.
 const (
 	ttlOneHop   = 1    // a directly connected router (RFC 4271 leaves it open; all routers do so)
@@ -57,6 +61,9 @@ func setOptions(fd int, p Peer) error {
 		if err := unix.SetsockoptTCPMD5Sig(fd, unix.IPPROTO_TCP, unix.TCP_MD5SIG, md5Signature(p.Address, key)); err != nil {
 			return &md5Error{err}
 		}
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer); err != nil {
+		return os.NewSyscallError("setsockopt", err)
 	}
 	level, hops, class := unix.IPPROTO_IP, unix.IP_TTL, unix.IP_TOS
 	if p.Address.Is6() {

@@ -20,7 +20,9 @@
 // Every peer has a GoBGP server of its own (8 KiB): which router gets which
 // route is then the content of a table, and never an export policy, which
 // GoBGP v3 does not withdraw by when it changes. A stopped server can't be
-// freed (its goroutine never ends), so that stopped ones are used again.
+// freed (its goroutine never ends), so that they are used again. (Now and then a
+// session that ends while it opens leaves a goroutine of GoBGP's behind, of 2 KiB:
+// the growing pause between attempts bounds that, too.)
 //
 // Nothing that a router sends reaches a decoder of GoBGP's: one message of 19
 // bytes, even before the OPEN, would end the process, and a router, or whoever

@@ -3,8 +3,10 @@ package bgp
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -12,9 +14,29 @@ import (
 	"github.com/herald-lb/herald/pkg/announce/bgp/bgptest"
 )
 
-// testLog collects the Speaker's log for a test.
+// testLog collects the Speaker's log for a test, until the test ends: GoBGP
+// has a last word to say in the background.
 func testLog(t *testing.T) *slog.Logger {
-	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	w := &untilEnd{w: t.Output()}
+	t.Cleanup(w.end)
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+type untilEnd struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (u *untilEnd) end() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.w = io.Discard
+}
+
+func (u *untilEnd) Write(b []byte) (int, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.w.Write(b)
 }
 
 // running is a Speaker that runs until the test ends.
@@ -75,3 +97,12 @@ func (r *running) waitFor(name string, state State, within time.Duration) Status
 
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 func addr(s string) netip.Addr     { return netip.MustParseAddr(s) }
+
+func containsWord(s, word string) bool { return strings.Contains(s, "via "+word) }
+
+// told shows the history of statuses to f.
+func (r *running) told(f func([]Status)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f(r.history)
+}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -27,6 +28,10 @@ const (
 	generationAnnotation = "herald-lb.io/generation"
 	hashAnnotation       = "herald-lb.io/hash"
 )
+
+// shuttingDown is in the message by which the kubelet's graceful node shutdown
+// says why a Node is not ready. Nothing else tells.
+const shuttingDown = "node is shutting down"
 
 // maxAddresses bounds what is believed of one status. A dual-stack Service has
 // two addresses.
@@ -120,8 +125,11 @@ func convertNode(n *corev1.Node) (announce.Node, bool) {
 		}
 	}
 	for _, c := range n.Status.Conditions {
-		if c.Type == corev1.NodeNetworkUnavailable && c.Status == corev1.ConditionTrue {
+		switch {
+		case c.Type == corev1.NodeNetworkUnavailable && c.Status == corev1.ConditionTrue:
 			out.NetworkUnavailable = true
+		case c.Type == corev1.NodeReady && c.Status == corev1.ConditionFalse && strings.Contains(c.Message, shuttingDown):
+			out.Unschedulable = true
 		}
 	}
 	return out, true

@@ -23,23 +23,24 @@ const (
 	// becoming a flood of Events.
 	eventRate  rate.Limit = 10
 	eventBurst            = 100
-	// repeatAfter is for how long the same news is not told again.
+	// repeatAfter is for how long the same news of a Service is not told again.
 	repeatAfter   = 10 * time.Minute
 	maxRemembered = 4096
 	eventTimeout  = 5 * time.Second
 	eventTries    = 3
 )
 
-// Notice is news about one Service.
+// Notice is news about one Service, or one Node.
 type Notice struct {
 	Service string // namespace/name
-	UID     string
+	UID     string // of the Service
+	Node    string // set if it is about a Node
 	Warning bool
 	Reason  string // in CamelCase, for machines
 	Message string
 }
 
-// Recorder writes Notices as Events on the Services. It is slow on purpose and
+// Recorder writes Notices as Events on the Services and Nodes. It is slow on purpose and
 // drops what is too much.
 type Recorder struct {
 	log    *slog.Logger
@@ -58,7 +59,7 @@ func (r *Recorder) Record(n Notice) {
 	select {
 	case r.queue <- n:
 	default:
-		r.log.Debug("too many events: one was dropped", "service", n.Service, "reason", n.Reason)
+		r.log.Debug("too many events: one was dropped", "service", n.Service, "node", n.Node, "reason", n.Reason)
 	}
 }
 
@@ -71,7 +72,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case n := <-r.queue:
-			if time.Since(told[n]) < repeatAfter {
+			if n.Node == "" && time.Since(told[n]) < repeatAfter {
 				continue
 			}
 			if limiter.Wait(ctx) != nil {
@@ -105,25 +106,37 @@ func (r *Recorder) write(ctx context.Context, n Notice) {
 		}
 	}
 	if err != nil && ctx.Err() == nil {
-		r.log.Warn("an event could not be written", "service", n.Service, "reason", n.Reason, "err", err)
+		r.log.Warn("an event could not be written", "service", n.Service, "node", n.Node, "reason", n.Reason, "err", err)
 	}
 }
 
 func newEvent(n Notice, node string, now time.Time) *corev1.Event {
-	namespace, name, _ := strings.Cut(n.Service, "/")
+	object := objectOf(n)
+	namespace := object.Namespace
+	if namespace == "" {
+		namespace = metav1.NamespaceDefault // where Events on what has no namespace are
+	}
 	kind := corev1.EventTypeNormal
 	if n.Warning {
 		kind = corev1.EventTypeWarning
 	}
 	at := metav1.NewTime(now)
 	return &corev1.Event{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%.200s.%x", name, now.UnixNano())},
-		InvolvedObject: corev1.ObjectReference{
-			APIVersion: "v1", Kind: "Service", Namespace: namespace, Name: name, UID: types.UID(n.UID),
-		},
-		Reason: n.Reason, Message: n.Message, Type: kind,
+		ObjectMeta:     metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%.200s.%x", object.Name, now.UnixNano())},
+		InvolvedObject: object,
+		Reason:         n.Reason, Message: n.Message, Type: kind,
 		Source:              corev1.EventSource{Component: component, Host: node},
 		ReportingController: component, ReportingInstance: node,
 		FirstTimestamp: at, LastTimestamp: at, Count: 1,
 	}
+}
+
+// objectOf is what a Notice is about. Of a Node, the UID in Events is its name,
+// as the kubelet has it and "kubectl describe" looks for.
+func objectOf(n Notice) corev1.ObjectReference {
+	if n.Node != "" {
+		return corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: n.Node, UID: types.UID(n.Node)}
+	}
+	namespace, name, _ := strings.Cut(n.Service, "/")
+	return corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: namespace, Name: name, UID: types.UID(n.UID)}
 }

@@ -16,6 +16,9 @@ import (
 // Feeds lists and watches the kinds of objects that a Source reads.
 type Feeds struct {
 	Services, EndpointSlices, Nodes, Config, Pods cache.ListerWatcher
+
+	// Secret is for the one Secret of a name.
+	Secret func(name string) cache.ListerWatcher
 }
 
 // Clients talk to the two API groups that the announcer needs. They decode into
@@ -54,8 +57,8 @@ func NewClients(c *rest.Config) (*Clients, error) {
 
 // Feeds returns what a Source reads: Services of type LoadBalancer, the
 // EndpointSlices of Services with endpoints of their own, and Nodes of the
-// whole cluster; of one namespace the accepted configuration and the Pods that
-// match a label selector.
+// whole cluster; of one namespace the accepted configuration, the Pods that
+// match a label selector, and Secrets one by one.
 func (c *Clients) Feeds(namespace, podSelector string) Feeds {
 	return Feeds{
 		Services: feed(c.core, "services", "", func(o *metav1.ListOptions) {
@@ -71,6 +74,11 @@ func (c *Clients) Feeds(namespace, podSelector string) Feeds {
 		Pods: feed(c.core, "pods", namespace, func(o *metav1.ListOptions) {
 			o.LabelSelector = podSelector
 		}),
+		Secret: func(name string) cache.ListerWatcher {
+			return feed(c.core, "secrets", namespace, func(o *metav1.ListOptions) {
+				o.FieldSelector = "metadata.name=" + name
+			})
+		},
 	}
 }
 

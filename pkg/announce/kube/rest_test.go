@@ -40,7 +40,7 @@ func TestFeedsAskForNoMoreThanTheyNeed(t *testing.T) {
 	feeds := clients.Feeds("herald-system", "app=announcer")
 	for _, f := range []interface {
 		List(metav1.ListOptions) (runtime.Object, error)
-	}{feeds.Services, feeds.EndpointSlices, feeds.Nodes, feeds.Config, feeds.Pods} {
+	}{feeds.Services, feeds.EndpointSlices, feeds.Nodes, feeds.Config, feeds.Pods, feeds.Secret("tor")} {
 		if _, err := f.List(metav1.ListOptions{}); err == nil {
 			t.Error("a refusal was taken for an answer")
 		}
@@ -51,6 +51,7 @@ func TestFeedsAskForNoMoreThanTheyNeed(t *testing.T) {
 		"GET /api/v1/nodes  ": true,
 		"GET /api/v1/namespaces/herald-system/configmaps metadata.name=config-live ": true,
 		"GET /api/v1/namespaces/herald-system/pods  app=announcer":                   true,
+		"GET /api/v1/namespaces/herald-system/secrets metadata.name=tor ":            true,
 	}
 	if diff := cmp.Diff(want, asked); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)

@@ -45,6 +45,7 @@ type Source struct {
 	nodes    *table[*corev1.Node, announce.Node]
 	config   *table[*corev1.ConfigMap, document]
 	pods     *table[*corev1.Pod, announcer]
+	secrets  *secrets
 
 	// Only the goroutine of Run uses the fields below.
 	accepted accepted
@@ -69,6 +70,7 @@ func NewSource(log *slog.Logger, feeds Feeds, state *State, deliver func(*announ
 	s.nodes = newTable(convertNode, s.wake)
 	s.config = newTable(convertDocument, s.wake)
 	s.pods = newTable(convertPod, s.wake)
+	s.secrets = newSecrets(log, feeds.Secret, s.wake)
 	return s
 }
 
@@ -83,6 +85,7 @@ func (s *Source) wake() {
 func (s *Source) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
+	defer s.secrets.running.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for _, f := range []struct {
@@ -126,7 +129,7 @@ func (s *Source) follow(ctx context.Context) {
 		}
 		late.Stop()
 		began := time.Now()
-		c := s.assemble()
+		c := s.assemble(ctx)
 		s.deliver(c)
 		if s.state != nil {
 			s.state.save(c, s.accepted.document.text)
@@ -155,21 +158,24 @@ func (s *Source) fallBack() {
 	}
 	s.log.Warn("the API server does not answer: serving from the state of an earlier run", "saved", last.At, "services", len(last.Cluster.Services))
 	c := &last.Cluster
+	s.secrets.restore(c.Passwords)
 	s.accepted.config = c.Config
 	s.accepted.document = document{text: last.Document, hash: c.Hash, generation: c.Generation}
 	s.deliver(c)
 }
 
-// assemble builds the Cluster that the tables show.
-func (s *Source) assemble() *announce.Cluster {
+// assemble builds the Cluster that the tables show. Secrets that it needs are
+// read from now on.
+func (s *Source) assemble(ctx context.Context) *announce.Cluster {
 	s.config.read(func(items map[string]document) {
 		for _, d := range items {
 			s.adopt(d)
 		}
 	})
+	s.secrets.follow(ctx, s.accepted.config)
 	c := &announce.Cluster{
-		Freshness: announce.Live,
-		Config:    s.accepted.config, Hash: s.accepted.document.hash, Generation: s.accepted.document.generation,
+		Freshness: announce.Live, Passwords: s.secrets.read(),
+		Config: s.accepted.config, Hash: s.accepted.document.hash, Generation: s.accepted.document.generation,
 		ConfigProblem: s.accepted.problem,
 	}
 	s.nodes.read(func(items map[string]announce.Node) { c.Nodes = maps.Clone(items) })

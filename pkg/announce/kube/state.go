@@ -27,8 +27,9 @@ const (
 )
 
 // State keeps the last Cluster in a file, for a restart while the API server is
-// away. The document in it may hold passwords of BGP peers, as the ConfigMap
-// does, so only the file's owner can read it.
+// away. It holds the passwords of BGP peers, in the document or by themselves: a
+// session with a router must come back without the API server, too. So only the
+// file's owner can read it, and it should be in memory.
 type State struct {
 	log  *slog.Logger
 	path string
@@ -44,7 +45,9 @@ type saved struct {
 	Version  int
 	At       time.Time
 	Document string           // "" when there was no configuration
-	Cluster  announce.Cluster // without Config
+	Cluster  announce.Cluster // without Config and Passwords
+
+	Passwords map[string]string // those known, by the name of their Secret
 }
 
 // NewState returns a State that keeps its file in a directory.
@@ -55,7 +58,15 @@ func NewState(log *slog.Logger, dir string) *State {
 // save notes the Cluster to be written soon.
 func (s *State) save(c *announce.Cluster, document string) {
 	next := &saved{Version: stateVersion, Document: document, Cluster: *c}
-	next.Cluster.Config = nil
+	next.Cluster.Config, next.Cluster.Passwords = nil, nil
+	for name, p := range c.Passwords {
+		if p.Problem == "" {
+			if next.Passwords == nil {
+				next.Passwords = map[string]string{}
+			}
+			next.Passwords[name] = p.Value.Reveal()
+		}
+	}
 	s.mu.Lock()
 	s.next = next
 	s.mu.Unlock()
@@ -146,6 +157,10 @@ func decodeState(data []byte) (*saved, error) {
 	}
 	c := &in.Cluster
 	c.Freshness, c.Config, c.ConfigProblem = announce.Saved, nil, ""
+	c.Passwords = make(map[string]announce.Password, len(in.Passwords))
+	for name, value := range in.Passwords {
+		c.Passwords[name] = announce.Password{Value: config.Secret(value)}
+	}
 	if in.Document == "" {
 		return in, nil
 	}

@@ -117,6 +117,7 @@ type bed struct {
 	nodes            []*node // from 1
 	client, stranger *host
 	reply            time.Duration // within which a reply comes
+	patience         time.Duration // factor for limits, where other programs run too
 	unplug, plug     func(n int)
 	hosts            map[int]*announcetest.Host // of a real LAN
 }
@@ -130,7 +131,7 @@ func onLANs(t *testing.T, nodes int, f func(b *bed)) {
 
 func simulated(t testing.TB, nodes int) *bed {
 	l := newLAN()
-	b := &bed{t: t, reply: 5 * time.Millisecond, unplug: l.unplug, plug: l.plug}
+	b := &bed{t: t, reply: 5 * time.Millisecond, patience: 1, unplug: l.unplug, plug: l.plug}
 	b.start(nodes, linkOf, func(int) (Opener, Groups) { return l, nil })
 	return b
 }
@@ -146,7 +147,7 @@ func real(t testing.TB, nodes int) *bed {
 		hosts[n] = l.Host(byte(n), netip.AddrFrom4([4]byte{10, 9, 0, byte(n)}).String()+"/24")
 	}
 	b := &bed{
-		t: t, reply: 40 * time.Millisecond, hosts: hosts,
+		t: t, reply: 40 * time.Millisecond, patience: 10, hosts: hosts,
 		unplug: func(n int) { hosts[n].Cut() },
 		plug:   func(n int) { hosts[n].Mend() },
 	}
@@ -271,7 +272,7 @@ func (b *bed) nothing(limit time.Duration, n int) time.Duration {
 func (b *bed) owns(limit time.Duration, n, count int) time.Duration {
 	b.t.Helper()
 	start := time.Now()
-	for time.Since(start) < limit {
+	for time.Since(start) < limit*b.patience {
 		if len(b.nodes[n].Owned()) == count {
 			return time.Since(start)
 		}
@@ -286,7 +287,7 @@ func (b *bed) owns(limit time.Duration, n, count int) time.Duration {
 func (b *bed) until(limit time.Duration, n int, kind EventKind) time.Duration {
 	b.t.Helper()
 	start := time.Now()
-	for time.Since(start) < limit {
+	for time.Since(start) < limit*b.patience {
 		count := 0
 		b.nodes[n].mu.Lock()
 		for _, e := range b.nodes[n].events {

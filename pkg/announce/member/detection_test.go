@@ -29,13 +29,17 @@ func TestDetectionTimes(t *testing.T) {
 	for _, size := range []int{3, 5} {
 		l := newLab(t, size)
 		time.Sleep(newcomerGrace)
-		var cut, killed, back spread
+		var cutting, cut, killed, back spread
 		for round := range detectionRounds {
 			i := round % size
 			target := l.members[i]
 			began := time.Now()
 			l.cut(i)
+			cutting = append(cutting, time.Since(began))
 			cut = append(cut, l.lastDown(i, began, HostGone))
+			if cut[len(cut)-1] > 300*time.Millisecond {
+				t.Logf("round %d: cut %v, of it cutting %v", round, cut[len(cut)-1], cutting[len(cutting)-1])
+			}
 			began = time.Now()
 			l.mend(i)
 			back = append(back, l.lastAlive(i, began))
@@ -50,6 +54,7 @@ func TestDetectionTimes(t *testing.T) {
 			l.awaitAll(size)
 			time.Sleep(newcomerGrace)
 		}
+		t.Logf("cutting took %v median %v max", cutting.median(), cutting.max())
 		t.Logf("%d members, load %s: cut %v median, %v max; killed %v, %v; back after a short cut %v, %v",
 			size, load(), cut.median(), cut.max(), killed.median(), killed.max(), back.median(), back.max())
 		if cut.median() > 400*time.Millisecond || killed.median() > 200*time.Millisecond {

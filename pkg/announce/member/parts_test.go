@@ -201,7 +201,9 @@ func TestWatchCountsOnlyWhatItCouldHear(t *testing.T) {
 	}
 	for range 10 {
 		now = w.probe.due.Add(probeStep) // as late as doesn't count
-		w.step(now)
+		if o := w.step(now); o != (orders{}) || w.probe.due != now.Add(stepAgain) {
+			t.Errorf("a late step does something: %+v", o)
+		}
 	}
 	if w.down != 0 || w.probe.steps != 0 {
 		t.Errorf("late steps count: %d", w.probe.steps)

@@ -11,7 +11,9 @@ import (
 	"time"
 )
 
-const connectTimeout = 60 * time.Millisecond
+// connectTimeout is longer than a probe: a process that stood still for so
+// long would take a connect that succeeded meanwhile for one that timed out.
+const connectTimeout = 300 * time.Millisecond
 
 // pinger does the fast path's input and output: a connected socket for each
 // member watched, because the kernel reports a refusal only to such a one.

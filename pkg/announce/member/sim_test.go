@@ -181,8 +181,9 @@ func (s *sim) run(d time.Duration) {
 		if who == nil {
 			return
 		}
+		// What came while it stood still is read a little later.
 		for _, do := range who.waiting {
-			do()
+			s.deliver(who, time.Duration(s.r.Int64N(int64(stepAgain))), do)
 		}
 		who.waiting = nil
 		who.advance(s.now)

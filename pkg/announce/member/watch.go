@@ -7,8 +7,9 @@ const (
 	// A tick that comes this late was missed because this process or its
 	// host stood still: what wasn't heard says nothing about others.
 	tickLate = tickEvery / 2
-	// After such a stall, what did come waits in the sockets this long.
+	// After a stall, what came meanwhile has been read this much later.
 	tickAgain = 10 * time.Millisecond
+	stepAgain = 3 * time.Millisecond
 
 	missesToProbe = 2
 	probeStep     = 15 * time.Millisecond
@@ -89,17 +90,18 @@ func (w *watch) startProbe(now time.Time) orders {
 	return orders{ping: true, connect: true}
 }
 
-// step is called when the probe's time has come. Only steps that come in time
-// count: what a process that stood still didn't hear is no evidence.
+// step is called when the probe's time has come. One that comes late is put
+// off a little: what a process that stood still hasn't read yet is no evidence.
 func (w *watch) step(now time.Time) orders {
 	p := w.probe
 	if p == nil || now.Before(p.due) {
 		return orders{}
 	}
-	if now.Sub(p.due) < probeStep {
-		p.steps++
+	if now.Sub(p.due) >= probeStep {
+		p.due = now.Add(stepAgain)
+		return orders{}
 	}
-	if p.steps >= probeSteps {
+	if p.steps++; p.steps >= probeSteps {
 		w.conclude(HostGone)
 		return orders{}
 	}

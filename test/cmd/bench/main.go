@@ -12,6 +12,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -70,6 +72,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&s.Services, "services", s.Services, "Services of a burst and of a restart")
 	flags.IntVar(&s.Replies, "replies", s.Replies, "ARP and NDP replies to ask for in each run")
 	flags.IntVar(&s.FloodRate, "flood", s.FloodRate, "frames a second of the flood")
+	flags.Func("nodes", "sizes of cluster for failovers, such as 3,8", numbers(&s.Nodes))
+	flags.Func("addresses", "numbers of addresses for failovers, such as 1,500", numbers(&s.Addresses))
 	flags.IntVar(&s.Failovers, "failovers", s.Failovers, "failovers of each kind")
 	flags.DurationVar(&s.Stress, "stress", s.Stress, "time under each stress")
 	flags.DurationVar(&s.Idle, "idle", s.Idle, "time to watch idle programs for")
@@ -95,6 +99,22 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		o.out = filepath.Join("results", time.Now().Format(time.DateOnly)+".md")
 	}
 	return o, nil
+}
+
+// numbers parses a list of numbers, smallest first.
+func numbers(to *[]int) func(string) error {
+	return func(text string) error {
+		*to = nil
+		for part := range strings.SplitSeq(text, ",") {
+			n, err := strconv.Atoi(part)
+			if err != nil || n < 1 {
+				return fmt.Errorf("%q is no number of anything", part)
+			}
+			*to = append(*to, n)
+		}
+		slices.Sort(*to)
+		return nil
+	}
 }
 
 // run measures, and writes the report after each benchmark, so that an

@@ -199,30 +199,31 @@ func (d *demo) failover(ctx context.Context, address netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	defer stop()
+	failure := d.cut(ctx, address, before)
+	report, err := stop()
+	if err := errors.Join(failure, err); err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, "the client went without an answer for %v; %d of its %d connections failed, with those to the Pod on %s,\n"+
+		"which Kubernetes takes for ready until its node has been silent for a while\n",
+		report.Worst().Round(time.Millisecond), len(report.Failures), report.Sent, before)
+	d.say("The cable of %s is mended", before)
+	return d.lab.MendCable(before)
+}
+
+// cut cuts the owner's cable and waits until another node answers.
+func (d *demo) cut(ctx context.Context, address netip.Addr, owner string) error {
 	if err := sleep(ctx, time.Second); err != nil {
 		return err
 	}
-	d.say("The cable of %s is cut; the client opens 100 connections a second", before)
-	if err := d.lab.CutCable(before); err != nil {
+	d.say("The cable of %s is cut; the client opens 100 connections a second", owner)
+	if err := d.lab.CutCable(owner); err != nil {
 		return err
 	}
-	after, err := d.owner(ctx, address, before)
-	if err != nil {
+	if _, err := d.owner(ctx, address, owner); err != nil {
 		return err
 	}
-	if err := sleep(ctx, 2*time.Second); err != nil {
-		return err
-	}
-	report, err := stop()
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(d.out, "the client went without an answer for %v; %d of its %d connections failed\n",
-		report.Worst().Round(time.Millisecond), len(report.Failures), report.Sent)
-	d.say("The cable is mended")
-	fmt.Fprintf(d.out, "%s answers for %v; %s joins again\n", after, address, before)
-	return d.lab.MendCable(before)
+	return sleep(ctx, 2*time.Second)
 }
 
 // owner asks the LAN until a node other than not answers for the address.
@@ -233,7 +234,7 @@ func (d *demo) owner(ctx context.Context, address netip.Addr, not string) (strin
 			return "", err
 		}
 		if len(answers) == 1 && answers[0].Host != not {
-			fmt.Fprintf(d.out, "client$ arping %v\n%x answers: that is %s\n", address, answers[0].MAC, answers[0].Host)
+			fmt.Fprintf(d.out, "client$ arping %v\n%v answers: that is %s\n", address, answers[0].MAC, answers[0].Host)
 			return answers[0].Host, nil
 		}
 		if time.Now().After(deadline) || ctx.Err() != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -19,14 +20,16 @@ func commands() []command {
 		{"up", "[--nodes 3] …", "bring a lab up; up --help shows all flags", (*app).up},
 		{"down", "", "take it down and leave nothing", (*app).down},
 		{"status", "", "show the labs, or one lab's hosts and nodes", (*app).status},
-		{"build", "", "build what a lab needs, and nothing else", (*app).build},
+		{"build", "", "build the cluster's programs, and say where they are", (*app).build},
 		{"kubectl", "ARG…", "run kubectl with all rights", (*app).kubectl},
 		{"load", "ARCHIVE", "give an image archive to every node", (*app).load},
+		{"image", "[IMAGE]", "build this tree's Herald into an image, and say where its archive is", (*app).image},
 		{"load-herald", "[IMAGE]", "build this tree's Herald and give it to every node", (*app).loadHerald},
 		{"exec", "HOST COMMAND…", "run a command in a host's network", (*app).exec},
 		{"node-exec", "NODE COMMAND…", "run a command inside a node: its network, files and processes", (*app).nodeExec},
 		{"cut", "HOST", "pull its cable out of the switch", onHost(func(l *lab.Lab, _ context.Context, h string) error { return l.CutCable(h) })},
 		{"mend", "HOST", "plug it in again", onHost(func(l *lab.Lab, _ context.Context, h string) error { return l.MendCable(h) })},
+		{"lose", "HOST PERCENT", "lose frames from and to it, at random; 0 ends it", (*app).lose},
 		{"poweroff", "NODE", "end everything on it at once", onHost((*lab.Lab).PowerOff)},
 		{"poweron", "NODE", "boot it, and wait until it is Ready", onHost(powerOn)},
 		{"freeze", "NODE|etcd", "stop its processes where they stand; a node's kernel goes on", onHost(freeze)},
@@ -133,15 +136,40 @@ func (a *app) build(ctx context.Context, args []string) error {
 	if _, err := a.want("build", "", args); err != nil {
 		return err
 	}
-	b, err := build.New(a.stdout)
+	b, err := build.New(a.stderr)
 	if err != nil {
 		return err
 	}
 	bin, err := b.Programs(ctx)
 	if err == nil {
-		fmt.Fprintf(a.stdout, "the cluster's programs are in %s\n", bin)
+		fmt.Fprintln(a.stdout, bin)
 	}
 	return err
+}
+
+func (a *app) image(ctx context.Context, args []string) error {
+	archive, err := a.herald(ctx, "image", args)
+	if err == nil {
+		fmt.Fprintln(a.stdout, archive)
+	}
+	return err
+}
+
+// herald builds the image of the name given, and returns its archive.
+func (a *app) herald(ctx context.Context, command string, args []string) (string, error) {
+	args, err := a.parse(command, args, nil)
+	if err != nil {
+		return "", err
+	}
+	name := build.HeraldImage
+	if len(args) > 0 {
+		name = args[0]
+	}
+	b, err := build.New(a.stderr)
+	if err != nil {
+		return "", err
+	}
+	return b.Herald(ctx, name)
 }
 
 func (a *app) load(ctx context.Context, args []string) error {
@@ -157,23 +185,11 @@ func (a *app) load(ctx context.Context, args []string) error {
 }
 
 func (a *app) loadHerald(ctx context.Context, args []string) error {
-	args, err := a.parse("load-herald", args, nil)
-	if err != nil {
-		return err
-	}
-	name := build.HeraldImage
-	if len(args) > 0 {
-		name = args[0]
-	}
 	l, err := a.open()
 	if err != nil {
 		return err
 	}
-	b, err := build.New(a.stdout)
-	if err != nil {
-		return err
-	}
-	archive, err := b.Herald(ctx, name)
+	archive, err := a.herald(ctx, "load-herald", args)
 	if err != nil {
 		return err
 	}
@@ -200,6 +216,22 @@ func (a *app) kill(_ context.Context, args []string) error {
 		return err
 	}
 	return l.KillProcess(args[0], args[1], sig)
+}
+
+func (a *app) lose(ctx context.Context, args []string) error {
+	args, err := a.want("lose", "HOST PERCENT", args)
+	if err != nil {
+		return err
+	}
+	percent, err := strconv.Atoi(args[1])
+	if err != nil {
+		return fmt.Errorf("%q is no number of percent", args[1])
+	}
+	l, err := a.open()
+	if err != nil {
+		return err
+	}
+	return l.LoseFrames(ctx, args[0], percent)
 }
 
 func (a *app) apiserver(ctx context.Context, args []string) error {

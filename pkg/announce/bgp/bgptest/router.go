@@ -150,7 +150,8 @@ func (r *Router) KillFRR(daemon, signal string) {
 func (r *Router) StartBIRD(config string) {
 	r.t.Helper()
 	file := filepath.Join(r.dir, "bird.conf")
-	r.check(os.WriteFile(file, []byte(config), 0o644))
+	log := fmt.Sprintf("log %q all;\ndebug protocols { states, events };\n", filepath.Join(r.dir, "bird.log"))
+	r.check(os.WriteFile(file, []byte(log+config), 0o644))
 	r.Exec("bird", "-c", file, "-s", r.birdSocket(), "-P", filepath.Join(r.dir, "bird.pid"))
 }
 

@@ -1,0 +1,193 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/herald-lb/herald/test/herald"
+)
+
+// A session whose key is wrong says so, leaves the others alone, and comes back
+// with the right key.
+func TestBGPPasswords(t *testing.T) {
+	r := onRouted(t)
+	before, err := r.neighbors()
+	r.must(t, err)
+	r.must(t, r.Apply(t.Context(), secret("frr", "another-key")))
+	t.Cleanup(func() { r.sessions(t, "frr") })
+	t.Cleanup(func() { r.must(t, r.Apply(context.Background(), secret("frr", "lab-key"))) })
+	eventually(t, 30*time.Second, "the sessions with the wrong key end", func() error {
+		if n, err := r.established("frr"); err != nil || n > 0 {
+			return fmt.Errorf("%d are established, %v", n, err)
+		}
+		return nil
+	})
+	eventually(t, 60*time.Second, "the reason is told", func() error {
+		out, err := r.debug("n1")
+		if err == nil && !strings.Contains(out, "assword") {
+			err = fmt.Errorf("it says %s", out)
+		}
+		return err
+	})
+	out, err := r.debug("n1")
+	if err != nil || strings.Contains(out, "another-key") || strings.Contains(out, "lab-key") {
+		t.Errorf("the page shows a key, or %v", err)
+	}
+	r.must(t, r.Apply(t.Context(), secret("frr", "lab-key")))
+	r.sessions(t, "frr")
+	after, err := r.neighbors()
+	r.must(t, err)
+	for address, n := range after {
+		if strings.Contains(address, ":") && n.ConnectionsEstablished != before[address].ConnectionsEstablished {
+			t.Errorf("the session with %s was reset, too: %+v", address, n)
+		}
+	}
+}
+
+// debug reads a node's page of announcements.
+func (r *routed) debug(node string) (string, error) {
+	return r.Get(context.Background(), node, "http://127.0.0.1:7472/debug/announcements")
+}
+
+// What changes is what is sent: no other session is reset, no other route
+// moves.
+func TestBGPChangesLive(t *testing.T) {
+	r := onRouted(t)
+	ns := r.namespace(t, "bgp-changes")
+	r.workload(t, ns, "web", 1, "n2")
+	r.expose(t, ns, "web")
+	a := r.address(t, ns, "web")
+	r.leads(t, r.frrPaths, single(a), all...)
+	r.leads(t, r.birdPaths, single(a), all...)
+	before, err := r.neighbors()
+	r.must(t, err)
+	since, err := r.bird.Show(t.Context(), "show protocols")
+	r.must(t, err)
+
+	base := testfile("bgp.yaml")
+	t.Cleanup(func() { r.apply(t, base) })
+	steps := []struct {
+		name, from, to string
+		check          func() error
+	}{
+		{"another community", "communities: [64512:1, racks,", "communities: [64512:9, racks,", func() error {
+			paths, err := r.frrPaths(single(a))
+			if err == nil && (len(paths) != 3 || !strings.HasPrefix(paths[0].communities, "64512:9 64512:77")) {
+				err = fmt.Errorf("%+v", paths)
+			}
+			return err
+		}},
+		{"another localpref", "localpref: 200", "localpref: 300", func() error {
+			paths, err := r.birdPaths(single(a))
+			if err == nil && (len(paths) != 3 || paths[0].localPref != 300) {
+				err = fmt.Errorf("%+v", paths)
+			}
+			return err
+		}},
+		{"a peer that does not answer", "address-pools:\n", "- {name: dead, my-asn: 64512, peer-asn: 65000, peer-address: 192.168.31.222}\naddress-pools:\n", func() error {
+			out, err := r.debug("n2")
+			if err == nil && !strings.Contains(out, `"dead"`) {
+				err = errors.New("it is not there yet")
+			}
+			return err
+		}},
+		{"another pool", "- name: aggregated", "- {name: new, protocol: bgp, addresses: [10.77.2.0/24]}\n- name: aggregated", func() error { return nil }},
+		{"a peer goes", base[strings.Index(base, "- name: bird6"):strings.Index(base, "address-pools:")], "", func() error {
+			if n, err := r.established("bird6"); err != nil || n > 0 {
+				return fmt.Errorf("%d sessions, %v", n, err)
+			}
+			return nil
+		}},
+	}
+	doc := base
+	for _, step := range steps {
+		next := strings.Replace(doc, step.from, step.to, 1)
+		if next == doc {
+			t.Fatalf("%s: nothing to change", step.name)
+		}
+		r.apply(t, next)
+		eventually(t, soon, step.name, step.check)
+		if doc = next; step.name == "a peer that does not answer" {
+			doc = strings.Replace(doc, step.to, step.from, 1)
+		}
+	}
+	after, err := r.neighbors()
+	r.must(t, err)
+	for address, n := range after {
+		if n.ConnectionsEstablished != before[address].ConnectionsEstablished {
+			t.Errorf("the session of FRR with %s was reset: %+v", address, n)
+		}
+	}
+	now, err := r.bird.Show(t.Context(), "show protocols")
+	r.must(t, err)
+	for line := range strings.Lines(now) {
+		if f := strings.Fields(line); len(f) > 0 && (f[0] == "n1" || f[0] == "n2" || f[0] == "n3") && !strings.Contains(since, line) {
+			t.Errorf("the session of BIRD with %s was reset: %s", f[0], line)
+		}
+	}
+	r.leads(t, r.frrPaths, single(a), all...)
+}
+
+// Nodes connect and advertise by their labels of the moment.
+func TestBGPNodeSelectors(t *testing.T) {
+	r := onRouted(t)
+	base := testfile("bgp.yaml")
+	t.Cleanup(func() { r.apply(t, base) })
+	r.apply(t, strings.Replace(base, "  peer-address: fd31::1\n", "  peer-address: fd31::1\n  node-selectors: [{match-expressions: [{key: rack, operator: In, values: [a, b]}]}]\n", 1))
+	count := func(want int) {
+		t.Helper()
+		eventually(t, 20*time.Second, fmt.Sprintf("%d nodes connect", want), func() error {
+			if n, err := r.established("frr6"); err != nil || n != want {
+				return fmt.Errorf("%d sessions, %v", n, err)
+			}
+			return nil
+		})
+	}
+	count(0)
+	r.patchNode(t, "n2", `{"metadata":{"labels":{"rack":"b"}}}`, `{"metadata":{"labels":{"rack":null}}}`)
+	count(1)
+	r.patchNode(t, "n2", `{"metadata":{"labels":{"rack":"c"}}}`, `{"metadata":{"labels":{"rack":null}}}`)
+	count(0)
+}
+
+// A document with a mistake changes nothing, and the mistake is named.
+func TestBGPBadConfigurationIsRefused(t *testing.T) {
+	r := onRouted(t)
+	ns := r.namespace(t, "bgp-refused")
+	r.workload(t, ns, "web", 1, "n2")
+	r.expose(t, ns, "web")
+	a := r.address(t, ns, "web")
+	r.leads(t, r.frrPaths, single(a), all...)
+	base := testfile("bgp.yaml")
+	t.Cleanup(func() { r.apply(t, base) })
+	for name, c := range map[string]struct{ from, to, says string }{
+		"unknown profile":   {"  peer-address: fd31::1\n", "  peer-address: fd31::1\n  bfd-profile: quick\n", `no BFD profile \"quick\"`},
+		"no ASN":            {"my-asn: 64600", "my-asn: 0", "my-asn"},
+		"long aggregate":    {"aggregation-length: 28", "aggregation-length: 8", "aggregation-length"},
+		"echo mode":         {"address-pools:\n", "bfd-profiles: [{name: e, echo-mode: true}]\naddress-pools:\n", "echo-mode"},
+		"localpref clash":   {"bgp-advertisements:\n  - localpref: 200\n", "bgp-advertisements:\n  - localpref: 300\n  - localpref: 200\n", "localpref"},
+		"peer twice":        {"- name: bird6\n", "- name: again\n  my-asn: 64512\n  peer-asn: 64513\n  peer-address: fd31::1\n- name: bird6\n", "twice"},
+		"password too long": {"  password-secret: frr\n", "  password: " + strings.Repeat("x", 81) + "\n", "password"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			doc := strings.Replace(base, c.from, c.to, 1)
+			if doc == base {
+				t.Fatal("nothing to change")
+			}
+			r.must(t, r.Apply(t.Context(), herald.ConfigMap(doc, nil)))
+			eventually(t, soon, "the mistake is named", func() error { return r.configEventSays(t.Context(), strings.ReplaceAll(c.says, `\"`, `"`)) })
+			if got := r.liveDocument(t); strings.TrimSpace(got) != strings.TrimSpace(base) {
+				t.Error("the configuration in force is not the one before")
+			}
+		})
+	}
+	r.leads(t, r.frrPaths, single(a), all...)
+	if _, err := r.Get(t.Context(), far, "http://"+netip.AddrPortFrom(a, 80).String()+"/"); err != nil {
+		t.Error(err)
+	}
+}
