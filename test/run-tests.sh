@@ -11,5 +11,5 @@ run() { "$gotestsum" --format pkgname --hide-summary=output --rerun-fails=1 --re
 status=0
 (cd .. && run -race) || status=1
 # One package after the other: two clusters at a time would share two cores and tell nothing of time.
-run -p 1 -timeout 40m || status=1
+run -p 1 -timeout 45m || status=1
 exit $status

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -86,17 +87,31 @@ func (s *site) allAt(o *herald.Owners, node string) error {
 	return nil
 }
 
-// newServiceWorks waits until a new Service answers.
+// newServiceWorks waits until a new Service answers: Kubernetes' own parts take
+// their time to catch up.
 func (c *cluster) newServiceWorks(t *testing.T, ns string) {
 	t.Helper()
 	c.expose(t, ns, "new", selecting("web"))
-	eventually(t, time.Minute, "a new Service has an address", func() error {
-		if len(shown(c.service(t, ns, "new"))) == 0 {
+	var a netip.Addr
+	allocated := eventually(t, time.Minute, "a new Service has an address", func() error {
+		got := shown(c.service(t, ns, "new"))
+		if len(got) == 0 {
 			return errors.New("none")
+		}
+		a = got[0]
+		return nil
+	})
+	announced := eventually(t, time.Minute, "a node announces it", func() error {
+		if owner, err := c.who(t, a); err != nil || owner == "" {
+			return errors.Join(err, fmt.Errorf("%q answers", owner))
 		}
 		return nil
 	})
-	c.answers(t, c.address(t, ns, "new"), 80)
+	answered := eventually(t, time.Minute, "it answers", func() error {
+		_, err := c.ask(context.Background(), a, 80)
+		return err
+	})
+	t.Logf("a new Service had an address after %v, was announced %v later and answered %v later", allocated, announced, answered)
 }
 
 // An API server that only hangs, and controllers that are gone, are no reason

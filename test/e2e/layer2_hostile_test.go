@@ -101,7 +101,11 @@ func hostileFrames(t *testing.T, addresses []netip.Addr) [][]byte {
 		}
 		switch i / 2 % 8 {
 		case 3, 4:
-			frame[14+random.IntN(len(frame)-14)] ^= byte(1 + random.IntN(255))
+			const arpSender, after = 28, 32 // another one could make it a claim
+			at := 14 + random.IntN(len(frame)-14)
+			if !a.Is4() || at < arpSender || at >= after {
+				frame[at] ^= byte(1 + random.IntN(255))
+			}
 		case 5:
 			frame = frame[:14+random.IntN(len(frame)-14)]
 		case 6:

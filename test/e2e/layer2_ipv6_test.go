@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/herald-lb/herald/test/herald"
 	"github.com/herald-lb/herald/test/lab"
 )
@@ -62,29 +64,11 @@ func TestIPv6OnlyCluster(t *testing.T) {
 		}
 	})
 	c.must(t, c.WaitMembers(context.Background()))
-	const ns = "ipv6"
-	_, err = c.Kubectl(t.Context(), "create", "namespace", ns)
-	c.must(t, err)
-	c.workload(t, ns, "web", 1, c.Nodes()[0])
-	c.expose(t, ns, "s0", selecting("web"))
-	a := c.address(t, ns, "s0")
-	if want := netip.MustParseAddr("fd31::240"); a != want {
-		t.Errorf("the address is %v, want the pool's lowest, %v", a, want)
+	s := c.siteOf(t, "ipv6", 1, 1, func(*corev1.Service) {})
+	if want := netip.MustParseAddr("fd31::240"); s.addresses[0] != want {
+		t.Errorf("the address is %v, want the pool's lowest, %v", s.addresses[0], want)
 	}
-	c.answers(t, a, 80)
-	s := &site{cluster: c, ns: ns, addresses: []netip.Addr{a}, owner: c.owner(t, a), server: c.Nodes()[0]}
-	o := s.WatchOwners(s.addresses)
-	defer o.Stop()
-	asking := s.ask(t, s.addresses)
-	cut := s.owner
-	c.must(t, c.CutCable(cut))
-	s.moved(t, o, s.addresses, cut)
-	if cut != s.server {
-		c.answers(t, a, 80)
-	}
-	asking.reports(t)
-	c.must(t, c.MendCable(cut))
-	s.settled(t)
+	s.failover(t, c.CutCable, c.MendCable, false)
 	s.costsNothing(t, func(t *testing.T) {
 		_, err := c.Kubectl(t.Context(), "-n", herald.Namespace, "rollout", "restart", "daemonset/announcer")
 		c.must(t, err)

@@ -16,25 +16,33 @@ import (
 	"github.com/herald-lb/herald/test/lab/probe"
 )
 
-// A site is dual-stack Services, all of one web server that runs on a node
-// which owns none of the first Service's addresses: that node's faults are
-// faults of the owner alone.
+// A site is Services, all of one web server that runs on a node owns none
+// of the first Service's addresses: the faults of the owner are faults of the
+// owner alone.
 type site struct {
 	*cluster
 	ns        string
+	families  int          // how many addresses each Service has
 	addresses []netip.Addr // of the first Service, then of the second…
 	owner     string       // of the first Service
 	server    string       // the node that the web server runs on
 }
 
-// site makes one with a number of Services.
+// site makes one with a number of dual-stack Services.
 func (c *cluster) site(t *testing.T, name string, services int) *site {
 	t.Helper()
-	s := &site{cluster: c, ns: c.namespace(t, name), server: c.Nodes()[0]}
+	const both = 2
+	return c.siteOf(t, name, services, both, dualStack)
+}
+
+// siteOf makes one whose Services are as an option makes them.
+func (c *cluster) siteOf(t *testing.T, name string, services, families int, o option) *site {
+	t.Helper()
+	s := &site{cluster: c, ns: c.namespace(t, name), server: c.Nodes()[0], families: families}
 	c.workload(t, s.ns, "web", 1, s.server)
 	for i := range services {
-		c.expose(t, s.ns, fmt.Sprintf("s%d", i), selecting("web"), dualStack)
-		s.addresses = append(s.addresses, c.addresses(t, s.ns, fmt.Sprintf("s%d", i), 2)...)
+		c.expose(t, s.ns, fmt.Sprintf("s%d", i), selecting("web"), o)
+		s.addresses = append(s.addresses, c.addresses(t, s.ns, fmt.Sprintf("s%d", i), families)...)
 	}
 	for _, a := range s.addresses {
 		c.answers(t, a, 80)
@@ -58,7 +66,7 @@ func (c *cluster) other(than string) string {
 }
 
 // both are the addresses of the first Service, one of each family.
-func (s *site) both() []netip.Addr { return s.addresses[:2] }
+func (s *site) both() []netip.Addr { return s.addresses[:s.families] }
 
 // clients are probers of a site, one for each address.
 type clients struct {
@@ -143,16 +151,8 @@ func (s *site) moved(t *testing.T, o *herald.Owners, addresses []netip.Addr, bef
 // settled waits until nothing moves any more.
 func (s *site) settled(t *testing.T) {
 	t.Helper()
-	s.must(t, s.Settle(context.Background(), slices.Collect(slices.Chunk(s.addresses, s.families()))))
+	s.must(t, s.Settle(context.Background(), slices.Collect(slices.Chunk(s.addresses, s.families))))
 	s.owner = s.cluster.owner(t, s.addresses[0])
-}
-
-// families is how many addresses each Service has.
-func (s *site) families() int {
-	if len(s.addresses) == 1 {
-		return 1
-	}
-	return 2
 }
 
 // unmoved fails the test if an address had more than one owner, or two at once.

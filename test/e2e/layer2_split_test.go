@@ -113,7 +113,7 @@ func TestOwnerUnheardKeepsItsAddresses(t *testing.T) {
 	o := s.WatchOwners(s.addresses)
 	defer o.Stop()
 	asking := s.ask(t, s.both())
-	clear, err := c.Filter(t.Context(), s.owner, "th dport 7946", "th sport 7946")
+	clear, err := c.Filter(t.Context(), s.owner, herald.MembersTraffic()...)
 	c.must(t, err)
 	time.Sleep(6 * time.Second)
 	c.must(t, clear())

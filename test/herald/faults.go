@@ -126,7 +126,19 @@ func (c *Cluster) Loss(ctx context.Context, in int) (clear func() error, err err
 
 // BlockMembers drops what announcers say to each other; the LAN works.
 func (c *Cluster) BlockMembers(ctx context.Context) (clear func() error, err error) {
-	return c.filterAll(ctx, func(string) []string { return []string{"th dport 7946", "th sport 7946"} })
+	return c.filterAll(ctx, func(string) []string { return MembersTraffic() })
+}
+
+// MembersTraffic are the matches, for [Cluster.Filter], of what announcers say to
+// each other. Connections of others may have their port, but not both addresses.
+func MembersTraffic() []string {
+	var out []string
+	for _, port := range []string{"th dport 7946", "th sport 7946"} {
+		out = append(out,
+			fmt.Sprintf("ip saddr %v ip daddr %v %s", lab.LAN4, lab.LAN4, port),
+			fmt.Sprintf("ip6 saddr %v ip6 daddr %v %s", lab.LAN6, lab.LAN6, port))
+	}
+	return out
 }
 
 // Part drops every frame between a node and the other nodes. All reach the rest
