@@ -58,6 +58,7 @@ func TestMain(m *testing.M) {
 		for _, c := range brought() {
 			c.Down(context.Background())
 		}
+		os.Exit(1)
 	}()
 	code := m.Run()
 	for _, c := range brought() {
