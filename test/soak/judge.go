@@ -32,6 +32,7 @@ type seen struct {
 	moves, resets, failed int
 	silent                time.Duration
 	where                 netip.Addr // was silent for longest
+	first                 string     // the first failure that was no reset
 }
 
 // judge compares what happened with what may.
@@ -41,7 +42,7 @@ func (r *run) judge(f fault, owners *herald.Owners, t took) {
 	case f.kind == needless && s.moves > 0:
 		r.breaks(f, fmt.Sprintf("addresses moved: %s", r.moved(owners)))
 	case f.kind == planned && (s.failed > 0 || s.resets > s.moves):
-		r.breaks(f, fmt.Sprintf("%d connections failed, %d more were reset in %d moves", s.failed, s.resets, s.moves))
+		r.breaks(f, fmt.Sprintf("%d connections failed, one to %s; %d more were reset in %d moves", s.failed, s.first, s.resets, s.moves))
 	}
 	if s.silent > mostSilent {
 		r.breaks(f, fmt.Sprintf("%v gave no answer for %v", s.where, s.silent.Round(time.Millisecond)))
@@ -72,8 +73,10 @@ func (r *run) look(owners *herald.Owners) seen {
 		for _, f := range report.Failures {
 			if f.Reason == unix.ECONNRESET.Error() {
 				s.resets++
-			} else {
-				s.failed++
+				continue
+			}
+			if s.failed++; s.failed == 1 {
+				s.first = fmt.Sprintf("%v at %s: %s", a, f.At.Format("15:04:05.000"), f.Reason)
 			}
 		}
 		if d := silence(report); d > s.silent {
