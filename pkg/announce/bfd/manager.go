@@ -84,7 +84,8 @@ func New(o Options) *Manager {
 // Apply replaces the sessions that are wanted, by keys of the caller's. It
 // returns at once; equal calls do nothing. A session that is not wanted any
 // more is shut down, which the other side does not take for a broken path. A
-// change of intervals keeps the session.
+// change of intervals keeps the session. Keys that want a session between the
+// same addresses share one, with the settings of the first of them by name.
 func (m *Manager) Apply(desired map[string]SessionConfig) {
 	m.mu.Lock()
 	m.desired = maps.Clone(desired)
@@ -106,7 +107,7 @@ func (m *Manager) States() []Status {
 // sessions end by intent, which takes at most half a second, and returns when
 // all sockets are closed.
 func (m *Manager) Run(ctx context.Context) error {
-	l := loop{Manager: m, sessions: map[string]*session{}, leaving: map[*session]bool{}}
+	l := loop{Manager: m, sessions: map[identity]*session{}, leaving: map[*session]bool{}}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -133,7 +134,7 @@ func (m *Manager) Run(ctx context.Context) error {
 // loop is what Run's goroutine owns.
 type loop struct {
 	*Manager
-	sessions map[string]*session // by key
+	sessions map[identity]*session
 	leaving  map[*session]bool
 }
 
@@ -155,8 +156,8 @@ func (l *loop) deadline() (time.Time, bool) {
 // finish says goodbye to all and waits until that is done.
 func (l *loop) finish() {
 	now := time.Now()
-	for key, s := range l.sessions {
-		l.dismiss(key, s, now)
+	for _, s := range l.sessions {
+		l.dismiss(s, now)
 	}
 	for len(l.leaving) > 0 {
 		at, _ := l.deadline()
@@ -165,8 +166,8 @@ func (l *loop) finish() {
 	}
 }
 
-func (l *loop) dismiss(key string, s *session, now time.Time) {
-	delete(l.sessions, key)
+func (l *loop) dismiss(s *session, now time.Time) {
+	delete(l.sessions, s.config.identity())
 	if s.link == nil {
 		return
 	}
@@ -174,43 +175,61 @@ func (l *loop) dismiss(key string, s *session, now time.Time) {
 	l.leaving[s] = true
 }
 
+// wanted is a session as the desired keys want it.
+type wanted struct {
+	config SessionConfig
+	keys   []string // sorted
+}
+
 // reconcile makes the sessions those that are desired.
 func (l *loop) reconcile(now time.Time) {
 	l.mu.Lock()
 	desired := l.desired
+	maps.DeleteFunc(l.statuses, func(key string, _ Status) bool { _, ok := desired[key]; return !ok })
 	l.mu.Unlock()
-	for key, s := range l.sessions {
-		if c, ok := desired[key]; !ok || !s.becomes(c) {
-			l.dismiss(key, s, now)
+	want := map[identity]wanted{}
+	for _, key := range slices.Sorted(maps.Keys(desired)) {
+		c := desired[key]
+		w, shared := want[c.identity()]
+		if !shared {
+			w.config = c
+		}
+		w.keys = append(w.keys, key)
+		want[c.identity()] = w
+	}
+	for id, s := range l.sessions {
+		if w, ok := want[id]; !ok || !s.becomes(w.config) {
+			l.dismiss(s, now)
 		}
 	}
-	for key, c := range desired {
-		s := l.sessions[key]
+	for id, w := range want {
+		s := l.sessions[id]
 		if s == nil {
-			l.sessions[key] = l.create(key, c, now)
-			continue
+			s = l.create(w.config, now)
+			l.sessions[id] = s
 		}
-		if c != s.config {
-			s.config = c
-			s.machine.reconfigure(c.timing(), now)
-			l.publish(s, now)
+		if w.config != s.config {
+			s.config = w.config
+			s.machine.reconfigure(w.config.timing(), now)
+		}
+		if !slices.Equal(s.keys, w.keys) {
+			s.keys = w.keys
+			s.refresh(now)
+			l.tell(s)
 		}
 	}
-	l.mu.Lock()
-	maps.DeleteFunc(l.statuses, func(key string, _ Status) bool { return l.sessions[key] == nil })
-	l.mu.Unlock()
 	l.admit()
 }
 
 // becomes reports whether a session can go on under another configuration.
 func (s *session) becomes(c SessionConfig) bool {
-	return c.Validate() == nil && c.Peer == s.config.Peer && c.Local == s.config.Local && c.Multihop == s.config.Multihop && c.Passive == s.config.Passive
+	return c.Validate() == nil && c.Passive == s.config.Passive
 }
 
-func (l *loop) create(key string, c SessionConfig, now time.Time) *session {
+func (l *loop) create(c SessionConfig, now time.Time) *session {
 	m := newMachine(l.discriminator(), c.timing(), l.rand)
 	m.passive = c.Passive
-	return &session{key: key, config: c, machine: m, retry: now, status: Status{Key: key, State: Down, Since: now}}
+	return &session{config: c, machine: m, retry: now, status: Status{State: Down, Since: now}}
 }
 
 // discriminator is a number that no other session of the node has. It is not
@@ -345,23 +364,39 @@ func (l *loop) take(r received, now time.Time) {
 	l.publish(s, now)
 }
 
-// publish tells others what has changed.
+// publish keeps the status, and tells others what has changed.
 func (l *loop) publish(s *session, now time.Time) {
 	was := s.status.State
-	changed := s.refresh(now)
-	l.mu.Lock()
-	if l.statuses == nil {
-		l.statuses = map[string]Status{}
-	}
-	l.statuses[s.key] = s.status
-	l.mu.Unlock()
-	if !changed {
+	if !s.refresh(now) {
+		l.keep(s)
 		return
 	}
 	if s.status.State != was && (was == Up || s.status.State == Up) {
-		l.log.Info("BFD session has changed", "peer", s.key, "state", s.status.State.String(), "reason", s.status.Reason)
+		l.log.Info("BFD session has changed", "peer", s.keys[0], "state", s.status.State.String(), "reason", s.status.Reason)
 	}
-	l.notify(s.status)
+	l.tell(s)
+}
+
+func (l *loop) keep(s *session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.statuses == nil {
+		l.statuses = map[string]Status{}
+	}
+	for _, key := range s.keys {
+		st := s.status
+		st.Key = key
+		l.statuses[key] = st
+	}
+}
+
+func (l *loop) tell(s *session) {
+	l.keep(s)
+	for _, key := range s.keys {
+		st := s.status
+		st.Key = key
+		l.notify(st)
+	}
 }
 
 // deliver is called by the goroutines that read from sockets.

@@ -268,7 +268,7 @@ func TestTroubleWithSockets(t *testing.T) {
 		a, _, _ := w.start(t)
 		b, _, _ := w.start(t)
 		bad := toB
-		bad.DetectMultiplier = 0
+		bad.Peer, bad.DetectMultiplier = netip.MustParseAddr("192.0.2.3"), 0
 		a.Apply(map[string]SessionConfig{"b": toB, "bad": bad})
 		b.Apply(map[string]SessionConfig{"a": toA})
 		time.Sleep(5 * time.Second)
@@ -312,4 +312,36 @@ func TestValidateSession(t *testing.T) {
 	if err := toB.Validate(); err != nil {
 		t.Error(err)
 	}
+}
+
+// Two BGP peers at one router share its path.
+func TestKeysShareASession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire()
+		a, _, history := w.start(t)
+		b, _, _ := w.start(t)
+		slower := toB
+		slower.TransmitInterval = time.Second
+		a.Apply(map[string]SessionConfig{"1": toB, "2": slower})
+		b.Apply(map[string]SessionConfig{"a": toA})
+		time.Sleep(3 * time.Second)
+		one, two := state(t, a, "1"), state(t, a, "2")
+		two.Key = "1"
+		if one.State != Up || one != two || one.Interval != 50*time.Millisecond {
+			t.Errorf("%+v, %+v", one, two)
+		}
+		told := map[string]bool{}
+		for _, h := range *history {
+			told[h.Key] = told[h.Key] || h.State == Up
+		}
+		if !told["1"] || !told["2"] {
+			t.Errorf("told: %v", told)
+		}
+		since := one.Since
+		a.Apply(map[string]SessionConfig{"2": slower})
+		time.Sleep(5 * time.Second)
+		if s := state(t, a, "2"); s.State != Up || s.Since != since || s.Interval != time.Second || len(a.States()) != 1 {
+			t.Errorf("%+v", a.States())
+		}
+	})
 }

@@ -48,6 +48,14 @@ func (c SessionConfig) timing() timing {
 	return timing{tx: c.TransmitInterval, rx: c.ReceiveInterval, multiplier: c.DetectMultiplier}
 }
 
+// identity is what a session can't change.
+type identity struct {
+	peer, local netip.Addr
+	multihop    bool
+}
+
+func (c SessionConfig) identity() identity { return identity{c.Peer, c.Local, c.Multihop} }
+
 // endpoint is what tells sessions apart on the wire.
 type endpoint struct {
 	peer, local netip.Addr
@@ -81,7 +89,7 @@ func (s Status) Lost() bool {
 
 // session is a machine with its sockets. It is the Manager's goroutine's.
 type session struct {
-	key      string
+	keys     []string // who wants it, sorted, never empty
 	config   SessionConfig
 	endpoint endpoint
 	machine  *machine

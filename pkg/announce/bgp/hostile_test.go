@@ -10,7 +10,6 @@ import (
 	"os"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -95,31 +94,41 @@ func TestMutatedMessages(t *testing.T) {
 	}
 }
 
-// misbehave runs a router that does one wrong thing in each connection, beside
-// one that behaves.
-func misbehave(t *testing.T, do func(net.Conn)) (*running, *loopRouter) {
+// misbehave runs routers that do one wrong thing in each connection, beside one
+// that behaves.
+func misbehave(t *testing.T, bad map[string]func(net.Conn)) (*running, *loopRouter) {
 	t.Helper()
-	l, port := listen(t)
 	var sessions sync.WaitGroup
-	sessions.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
+	var listeners []net.Listener
+	want := map[string]Desired{}
+	for name, do := range bad {
+		l, port := listen(t)
+		sessions.Go(func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				sessions.Go(func() {
+					defer c.Close()
+					do(c)
+				})
 			}
-			sessions.Go(func() {
-				defer c.Close()
-				do(c)
-			})
-		}
-	})
+		})
+		want[name] = Desired{Peer: Peer{LocalASN: 64512, PeerASN: 65000, Address: addr("127.0.0.1"), Port: port, RouterID: addr("10.0.0.1"), HoldTime: 3 * time.Second}, Routes: []Route{r4(1)}}
+		listeners = append(listeners, l)
+	}
 	good := newLoopRouter(t, 65000, 64512)
+	want["good"] = Desired{Peer: good.peer(0, 64512, 65000), Routes: []Route{r4(2)}}
 	s := start(t)
-	t.Cleanup(func() { s.stop(); l.Close(); sessions.Wait() })
-	s.Apply(map[string]Desired{
-		"bad":  {Peer: Peer{LocalASN: 64512, PeerASN: 65000, Address: addr("127.0.0.1"), Port: port, RouterID: addr("10.0.0.1"), HoldTime: 3 * time.Second}, Routes: []Route{r4(1)}},
-		"good": {Peer: good.peer(0, 64512, 65000), Routes: []Route{r4(2)}},
+	t.Cleanup(func() {
+		s.stop()
+		for _, l := range listeners {
+			l.Close()
+		}
+		sessions.Wait()
 	})
+	s.Apply(want)
 	return s, good
 }
 
@@ -159,7 +168,7 @@ func TestBadRouters(t *testing.T) {
 		}
 	}
 	untilClosed := func(c net.Conn) { io.Copy(io.Discard, c) }
-	for name, c := range map[string]struct {
+	cases := map[string]struct {
 		do     func(net.Conn)
 		cause  Cause
 		reason string
@@ -196,36 +205,35 @@ func TestBadRouters(t *testing.T) {
 			untilClosed(c)
 		}, Malformed, "marker", false},
 		"floods with requests": {flood(message(typeRouteRefresh, 0, 1, 0, 1)), Malformed, "more than 10 ROUTE-REFRESHes", true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s, good := misbehave(t, c.do)
-			good.expect("192.0.2.2/32")
-			bgptest.Eventually(t, 40*time.Second, "three failures", func() error {
-				if st := s.status("bad"); st.Failures < 3 {
-					return fmt.Errorf("%+v", st)
-				}
-				return nil
-			})
-			p := s.peer("bad")
-			p.mu.Lock()
-			st, resets, failures := p.status, p.counts.resets[c.cause], p.counts.failures[c.cause]
-			p.mu.Unlock()
-			if n := resets + failures; n < 2 || (resets > 0) != c.resets {
-				t.Errorf("%d resets, %d failures for %q: %+v", resets, failures, c.cause, st)
+	}
+	bad := map[string]func(net.Conn){}
+	for name, c := range cases {
+		bad[name] = c.do
+	}
+	s, good := misbehave(t, bad)
+	good.expect("192.0.2.2/32")
+	for name := range cases {
+		bgptest.Eventually(t, 60*time.Second, "three failures of "+name, func() error {
+			if st := s.status(name); st.Failures < 3 {
+				return fmt.Errorf("%+v", st)
 			}
-			s.told(func(history []Status) {
-				for _, h := range history {
-					if h.Peer == "bad" && h.Cause == c.cause && strings.Contains(h.Reason, c.reason) {
-						return
-					}
-				}
-				t.Errorf("nobody was told %q: %+v", c.reason, st)
-			})
-			if s.sessions("good") != 1 || s.status("good").State != Established {
-				t.Errorf("the good router: %+v", s.status("good"))
-			}
+			return nil
 		})
+	}
+	for name, c := range cases {
+		p := s.peer(name)
+		p.mu.Lock()
+		resets, failures := p.counts.resets[c.cause], p.counts.failures[c.cause]
+		p.mu.Unlock()
+		if n := resets + failures; n < 2 || (resets > 0) != c.resets {
+			t.Errorf("%s: %d resets, %d failures for %q", name, resets, failures, c.cause)
+		}
+		if s.endings(name, c.cause) == 0 || !s.wasTold(name, c.reason) {
+			t.Errorf("%s: nobody was told %q: %+v", name, c.reason, s.status(name))
+		}
+	}
+	if s.sessions("good") != 1 || s.status("good").State != Established {
+		t.Errorf("the good router: %+v", s.status("good"))
 	}
 }
 
@@ -233,9 +241,9 @@ func TestBadRouters(t *testing.T) {
 // session, nor other sessions.
 func TestFloodOfUpdates(t *testing.T) {
 	msg := message(typeUpdate, make([]byte, 100)...)
-	s, good := misbehave(t, func(c net.Conn) {
+	s, good := misbehave(t, map[string]func(net.Conn){"bad": func(c net.Conn) {
+		greet(c)
 		go io.Copy(io.Discard, c)
-		c.Write(greeting())
 		many := []byte{}
 		for len(many) < 1<<16 {
 			many = append(many, msg...)
@@ -245,7 +253,7 @@ func TestFloodOfUpdates(t *testing.T) {
 				return
 			}
 		}
-	})
+	}})
 	s.waitFor("bad", Established, 10*time.Second)
 	good.expect("192.0.2.2/32")
 	before := heap()
@@ -276,7 +284,7 @@ func heap() uint64 {
 func TestRouterStopsReading(t *testing.T) {
 	stop := make(chan struct{})
 	defer close(stop)
-	s, good := misbehave(t, func(c net.Conn) {
+	s, good := misbehave(t, map[string]func(net.Conn){"bad": func(c net.Conn) {
 		c.(*net.TCPConn).SetReadBuffer(4096)
 		c.Write(greeting())
 		for {
@@ -289,7 +297,7 @@ func TestRouterStopsReading(t *testing.T) {
 				}
 			}
 		}
-	})
+	}})
 	s.waitFor("bad", Established, 10*time.Second)
 	good.expect("192.0.2.2/32")
 	p := s.peer("bad")

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -100,9 +101,9 @@ func addr(s string) netip.Addr     { return netip.MustParseAddr(s) }
 
 func containsWord(s, word string) bool { return strings.Contains(s, "via "+word) }
 
-// told shows the history of statuses to f.
-func (r *running) told(f func([]Status)) {
+// wasTold reports whether a status of the peer had a reason.
+func (r *running) wasTold(name, reason string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	f(r.history)
+	return slices.ContainsFunc(r.history, func(s Status) bool { return s.Peer == name && strings.Contains(s.Reason, reason) })
 }
