@@ -15,8 +15,8 @@ func TestExplain(t *testing.T) {
 	for _, tt := range []struct{ name, out, want string }{
 		{
 			"no network",
-			"go: downloading k8s.io/kubernetes v1.37.2\ngo: k8s.io/kubernetes@v1.37.2: Get \"https://proxy.golang.org/x\": dial tcp: lookup proxy.golang.org: no such host\n",
-			"build kubelet: can't download Go modules: go: k8s.io/kubernetes@v1.37.2: Get \"https://proxy.golang.org/x\": dial tcp: lookup proxy.golang.org: no such host: check the network, or set GOPROXY to a module proxy that answers",
+			"go: downloading k8s.io/kubernetes v1.37.2\ngo: k8s.io/kubernetes@v1.37.2: Get \"https://proxy.example/x\": dial tcp: lookup proxy.example: no such host\n",
+			"build kubelet: can't download Go modules: go: k8s.io/kubernetes@v1.37.2: Get \"https://proxy.example/x\": dial tcp: lookup proxy.example: no such host: check the network, or set GOPROXY to a module proxy that answers",
 		},
 		{"compile error", "example.org/a\n# example.org/b\nb.go:1:2: undefined: x\n", "build kubelet:\n# example.org/b\nb.go:1:2: undefined: x"},
 	} {
