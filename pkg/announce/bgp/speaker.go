@@ -54,10 +54,10 @@ func New(o Options) *Speaker {
 // Apply replaces what is desired, by the names of the peers. It never waits
 // for a router: the work is done by Run. A peer that is not in desired any
 // more is told goodbye, so that it drops the routes at once. Equal calls do
-// nothing; desired must not be changed afterwards.
+// nothing. The routes in it must not be changed afterwards.
 func (s *Speaker) Apply(desired map[string]Desired) {
 	s.mu.Lock()
-	s.desired = desired
+	s.desired = maps.Clone(desired)
 	s.generation++
 	s.mu.Unlock()
 	poke(s.changed)

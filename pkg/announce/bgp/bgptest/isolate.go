@@ -17,7 +17,7 @@ import (
 const isolated = "HERALD_TEST_ISOLATED"
 
 // Run runs body in a process with network, mount and process namespaces of its
-// own. It skips the test where those are not to be had or a program is missing.
+// own, in parallel with others. It skips the test where those are not to be had or a program is missing.
 func Run(t *testing.T, body func(*testing.T), programs ...string) {
 	t.Helper()
 	if os.Getenv(isolated) == t.Name() {
@@ -36,8 +36,8 @@ func Run(t *testing.T, body func(*testing.T), programs ...string) {
 			t.Skipf("needs %s (Debian: iproute2, frr, bird2): %v", p, err)
 		}
 	}
-	skipped := runAlone(t)
-	if skipped {
+	t.Parallel() // nothing is shared
+	if runAlone(t) {
 		t.Skip("skipped in its namespaces: see above")
 	}
 }

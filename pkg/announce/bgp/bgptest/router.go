@@ -163,6 +163,13 @@ func (r *Router) Birdc(args ...string) string {
 	return Command(r.t, "birdc", append([]string{"-s", r.birdSocket()}, args...)...)
 }
 
+// TryBirdc is Birdc for commands that may fail, as for a route that is not
+// there.
+func (r *Router) TryBirdc(args ...string) (string, error) {
+	out, err := exec.Command("birdc", append([]string{"-s", r.birdSocket()}, args...)...).CombinedOutput()
+	return string(out), err
+}
+
 // Logs returns what the daemons have written, for a failed test.
 func (r *Router) Logs() string {
 	var s strings.Builder

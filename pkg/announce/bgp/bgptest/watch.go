@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,14 +16,29 @@ import (
 type Watch struct {
 	t   *testing.T
 	cmd *exec.Cmd
+
+	mu  sync.Mutex // guards out
 	out bytes.Buffer
+}
+
+// Write takes the program's output.
+func (w *Watch) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.out.Write(b)
+}
+
+func (w *Watch) output() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.out.String()
 }
 
 // Watch starts a program. Stop ends it.
 func (r *Router) Watch(args ...string) *Watch {
 	r.t.Helper()
 	w := &Watch{t: r.t, cmd: exec.Command("ip", append([]string{"netns", "exec", r.Name}, args...)...)}
-	w.cmd.Stdout, w.cmd.Stderr = &w.out, &w.out
+	w.cmd.Stdout, w.cmd.Stderr = w, w
 	if err := w.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
@@ -32,13 +49,26 @@ func (r *Router) Watch(args ...string) *Watch {
 func (w *Watch) Stop() string {
 	w.cmd.Process.Signal(unix.SIGINT)
 	w.cmd.Wait() // ended by a signal: its status says nothing
-	return w.out.String()
+	return w.output()
 }
 
-// WatchRoutes follows the changes of the router's kernel table.
+// marker is a route that nobody else has.
+const marker = "198.51.100.255"
+
+// WatchRoutes follows the changes of the router's kernel table. It returns
+// once it does.
 func (r *Router) WatchRoutes() *Watch {
 	r.t.Helper()
-	return r.Watch("ip", "-ts", "monitor", "route")
+	w := r.Watch("ip", "-ts", "monitor", "route")
+	Eventually(r.t, 10*time.Second, "ip monitor listens", func() error {
+		r.IP("route", "add", "blackhole", marker)
+		r.IP("route", "del", "blackhole", marker)
+		if !strings.Contains(w.output(), marker) {
+			return fmt.Errorf("it has not seen the marker")
+		}
+		return nil
+	})
+	return w
 }
 
 // Changes stops a WatchRoutes and returns the lines about a prefix.
