@@ -30,11 +30,7 @@ func ofBareClass(s *corev1.Service) {
 // and writes a finalizer and an address to each new one. It ends with ctx; wait
 // waits for that.
 func startBare(ctx context.Context, client kubernetes.Interface, ns string, most int) (wait func() error, err error) {
-	list, err := client.CoreV1().Services(ns).List(ctx, metav1.ListOptions{Limit: 1})
-	if err != nil {
-		return nil, err
-	}
-	w, err := client.CoreV1().Services(ns).Watch(ctx, metav1.ListOptions{ResourceVersion: list.ResourceVersion})
+	w, err := watchServices(ctx, client, ns)
 	if err != nil {
 		return nil, err
 	}

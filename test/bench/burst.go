@@ -13,7 +13,7 @@ import (
 )
 
 // burstTimeout is how long a burst may take before it is given up.
-const burstTimeout = 10 * time.Minute
+const burstTimeout = 3 * time.Minute
 
 func burst() Benchmark {
 	return Benchmark{

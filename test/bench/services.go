@@ -13,7 +13,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
 
 	"github.com/herald-lb/herald/test/lab"
 )
@@ -127,11 +131,26 @@ func (c *cluster) removeServices(ctx context.Context, ns string) error {
 	})
 }
 
+// watchServices watches the Services of a namespace from now on. The API server
+// ends a watch that can't keep up; it is then taken up where it ended.
+func watchServices(ctx context.Context, client kubernetes.Interface, ns string) (watch.Interface, error) {
+	services := client.CoreV1().Services(ns)
+	list, err := services.List(ctx, metav1.ListOptions{Limit: 1})
+	if err != nil {
+		return nil, err
+	}
+	return watchtools.NewRetryWatcherWithContext(ctx, list.ResourceVersion, &cache.ListWatch{
+		WatchFuncWithContext: services.Watch,
+	})
+}
+
 // sightings are the times at which Services of a namespace were first seen with
 // an address, by a watch.
 type sightings struct {
-	want int
-	full chan struct{} // closed when as many as are wanted have been seen
+	services typedcorev1.ServiceInterface
+	want     int
+	full     chan struct{} // closed when as many as are wanted have been seen
+	ended    chan struct{} // closed when the watch has ended
 
 	mu   sync.Mutex // guards the field below
 	seen map[string]time.Time
@@ -139,16 +158,16 @@ type sightings struct {
 
 // watchAddresses watches until ctx ends.
 func watchAddresses(ctx context.Context, client kubernetes.Interface, ns string, want int) (*sightings, error) {
-	list, err := client.CoreV1().Services(ns).List(ctx, metav1.ListOptions{Limit: 1})
+	s := &sightings{
+		services: client.CoreV1().Services(ns), want: want,
+		full: make(chan struct{}), ended: make(chan struct{}), seen: make(map[string]time.Time, want),
+	}
+	w, err := watchServices(ctx, client, ns)
 	if err != nil {
 		return nil, err
 	}
-	w, err := client.CoreV1().Services(ns).Watch(ctx, metav1.ListOptions{ResourceVersion: list.ResourceVersion})
-	if err != nil {
-		return nil, err
-	}
-	s := &sightings{want: want, full: make(chan struct{}), seen: make(map[string]time.Time, want)}
 	go func() {
+		defer close(s.ended)
 		defer w.Stop()
 		for e := range w.ResultChan() {
 			if svc, ok := e.Object.(*corev1.Service); ok && len(svc.Status.LoadBalancer.Ingress) > 0 {
@@ -180,11 +199,32 @@ func (s *sightings) wait(ctx context.Context, within time.Duration) (map[string]
 		return maps.Clone(s.seen), nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
+	case <-s.ended:
+		return nil, s.incomplete(ctx, "when the watch of them ended")
 	case <-time.After(within):
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return nil, fmt.Errorf("only %d of %d Services have an address after %v", len(s.seen), s.want, within)
+		return nil, s.incomplete(ctx, fmt.Sprintf("after %v", within))
 	}
+}
+
+// incomplete says how many Services have no address, and how many have one that
+// the watch did not show.
+func (s *sightings) incomplete(ctx context.Context, when string) error {
+	list, err := s.services.List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var without, unseen []string
+	for _, svc := range list.Items {
+		if len(svc.Status.LoadBalancer.Ingress) == 0 {
+			without = append(without, svc.Name)
+		} else if _, ok := s.seen[svc.Name]; !ok {
+			unseen = append(unseen, svc.Name)
+		}
+	}
+	return fmt.Errorf("%s %d of %d Services have been seen with an address; %d have none %q; %d have one that was not seen %q",
+		when, len(s.seen), s.want, len(without), without[:min(len(without), 5)], len(unseen), unseen[:min(len(unseen), 5)])
 }
 
 // createAndWait creates Services and waits until all have addresses.
