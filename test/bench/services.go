@@ -26,16 +26,20 @@ import (
 // controller's workers.
 const concurrency = 16
 
-// newClient returns a client of its own, without a limit of its rate, that
-// speaks as the controller does.
-func (c *cluster) newClient() (kubernetes.Interface, error) {
+// services is a client for the Services of a namespace: one of its own, without
+// a limit of its rate, that speaks as the controller does.
+func (c *cluster) services(ns string) (typedcorev1.ServiceInterface, error) {
 	config, err := c.RESTConfig()
 	if err != nil {
 		return nil, err
 	}
 	config.QPS = -1
 	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf
-	return kubernetes.NewForConfig(config)
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return client.CoreV1().Services(ns), nil
 }
 
 // newService is a LoadBalancer Service without node ports. change may be nil.
@@ -90,11 +94,10 @@ func (c *cluster) namespace(ctx context.Context, name string) (remove func() err
 // removeServices deletes all Services of a namespace and waits until they are
 // gone. Finalizers that are not Herald's are taken off.
 func (c *cluster) removeServices(ctx context.Context, ns string) error {
-	client, err := c.newClient()
+	services, err := c.services(ns)
 	if err != nil {
 		return err
 	}
-	services := client.CoreV1().Services(ns)
 	list, err := services.List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return err
@@ -133,8 +136,7 @@ func (c *cluster) removeServices(ctx context.Context, ns string) error {
 
 // watchServices watches the Services of a namespace from now on. The API server
 // ends a watch that can't keep up; it is then taken up where it ended.
-func watchServices(ctx context.Context, client kubernetes.Interface, ns string) (watch.Interface, error) {
-	services := client.CoreV1().Services(ns)
+func watchServices(ctx context.Context, services typedcorev1.ServiceInterface) (watch.Interface, error) {
 	list, err := services.List(ctx, metav1.ListOptions{Limit: 1})
 	if err != nil {
 		return nil, err
@@ -157,12 +159,12 @@ type sightings struct {
 }
 
 // watchAddresses watches until ctx ends.
-func watchAddresses(ctx context.Context, client kubernetes.Interface, ns string, want int) (*sightings, error) {
+func watchAddresses(ctx context.Context, services typedcorev1.ServiceInterface, want int) (*sightings, error) {
 	s := &sightings{
-		services: client.CoreV1().Services(ns), want: want,
+		services: services, want: want,
 		full: make(chan struct{}), ended: make(chan struct{}), seen: make(map[string]time.Time, want),
 	}
-	w, err := watchServices(ctx, client, ns)
+	w, err := watchServices(ctx, services)
 	if err != nil {
 		return nil, err
 	}
@@ -228,15 +230,15 @@ func (s *sightings) incomplete(ctx context.Context, when string) error {
 }
 
 // createAndWait creates Services and waits until all have addresses.
-func createAndWait(ctx context.Context, client kubernetes.Interface, ns string, names []string, change func(*corev1.Service)) error {
+func createAndWait(ctx context.Context, services typedcorev1.ServiceInterface, names []string, change func(*corev1.Service)) error {
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
-	seen, err := watchAddresses(watching, client, ns, len(names))
+	seen, err := watchAddresses(watching, services, len(names))
 	if err != nil {
 		return err
 	}
 	err = each(ctx, names, func(ctx context.Context, name string) error {
-		_, err := client.CoreV1().Services(ns).Create(ctx, newService(name, change), metav1.CreateOptions{})
+		_, err := services.Create(ctx, newService(name, change), metav1.CreateOptions{})
 		return err
 	})
 	if err != nil {
