@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 )
 
 // bareClass is the class of the Services that the bare client serves, and
@@ -29,12 +29,8 @@ func ofBareClass(s *corev1.Service) {
 // startBare starts the least that a controller must do: it watches Services,
 // and writes a finalizer and an address to each new one. It ends with ctx; wait
 // waits for that.
-func startBare(ctx context.Context, client kubernetes.Interface, ns string, most int) (wait func() error, err error) {
-	list, err := client.CoreV1().Services(ns).List(ctx, metav1.ListOptions{Limit: 1})
-	if err != nil {
-		return nil, err
-	}
-	w, err := client.CoreV1().Services(ns).Watch(ctx, metav1.ListOptions{ResourceVersion: list.ResourceVersion})
+func startBare(ctx context.Context, services typedcorev1.ServiceInterface, most int) (wait func() error, err error) {
+	w, err := watchServices(ctx, services)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +57,7 @@ func startBare(ctx context.Context, client kubernetes.Interface, ns string, most
 			var errs []error
 			for i := range queue {
 				if ctx.Err() == nil {
-					errs = append(errs, giveAddress(ctx, client, ns, i.name, i.number))
+					errs = append(errs, giveAddress(ctx, services, i.name, i.number))
 				}
 			}
 			return errors.Join(errs...)
@@ -72,13 +68,13 @@ func startBare(ctx context.Context, client kubernetes.Interface, ns string, most
 
 // giveAddress does the two writes that a Service needs. The address is the one
 // of that number in a prefix that is nobody's.
-func giveAddress(ctx context.Context, client kubernetes.Interface, ns, name string, number uint32) error {
+func giveAddress(ctx context.Context, services typedcorev1.ServiceInterface, name string, number uint32) error {
 	address := fmt.Sprintf("10.98.%d.%d", number>>8&0xff, number&0xff)
 	for _, patch := range []string{
 		`{"metadata":{"finalizers":["` + bareFinalizer + `"]}}`,
 		`{"status":{"loadBalancer":{"ingress":[{"ip":"` + address + `","ipMode":"VIP"}]}}}`,
 	} {
-		_, err := client.CoreV1().Services(ns).Patch(ctx, name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}, "status")
+		_, err := services.Patch(ctx, name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}, "status")
 		if err != nil {
 			return err
 		}

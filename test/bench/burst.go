@@ -5,15 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 )
 
 // burstTimeout is how long a burst may take before it is given up.
-const burstTimeout = 10 * time.Minute
+const burstTimeout = 3 * time.Minute
 
 func burst() Benchmark {
 	return Benchmark{
@@ -108,12 +108,12 @@ func (e *Env) heraldBurst(ctx context.Context, c *cluster) (burstResult, error) 
 // bareBurst does the same with a bare client in Herald's place.
 func (e *Env) bareBurst(ctx context.Context, c *cluster) (burstResult, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	client, err := c.newClient()
+	services, err := c.services("burst")
 	if err != nil {
 		cancel()
 		return burstResult{}, err
 	}
-	bare, err := startBare(ctx, client, "burst", e.Services)
+	bare, err := startBare(ctx, services, e.Services)
 	if err != nil {
 		cancel()
 		return burstResult{}, err
@@ -125,12 +125,16 @@ func (e *Env) bareBurst(ctx context.Context, c *cluster) (burstResult, error) {
 
 // bareWrites lets the bare client do its writes to Services that are there.
 func (e *Env) bareWrites(ctx context.Context, c *cluster) (burstResult, error) {
-	client, err := c.newClient()
+	services, err := c.services("burst")
 	if err != nil {
 		return burstResult{}, err
 	}
 	names := serviceNames("s", e.Services)
-	if err := createServices(ctx, client, names, ofBareClass, func(string) {}); err != nil {
+	err = each(ctx, names, func(ctx context.Context, name string) error {
+		_, err := services.Create(ctx, newService(name, ofBareClass), metav1.CreateOptions{})
+		return err
+	})
+	if err != nil {
 		return burstResult{}, err
 	}
 	if err := pause(ctx, 2*time.Second); err != nil {
@@ -138,19 +142,14 @@ func (e *Env) bareWrites(ctx context.Context, c *cluster) (burstResult, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	seen, err := watchAddresses(ctx, client, "burst", len(names))
+	seen, err := watchAddresses(ctx, services, len(names))
 	if err != nil {
 		return burstResult{}, err
 	}
 	start := time.Now()
-	var next uint32
-	var mu sync.Mutex // guards next
+	var next atomic.Uint32
 	err = each(ctx, names, func(ctx context.Context, name string) error {
-		mu.Lock()
-		n := next
-		next++
-		mu.Unlock()
-		return giveAddress(ctx, client, "burst", name, n)
+		return giveAddress(ctx, services, name, next.Add(1))
 	})
 	if err != nil {
 		return burstResult{}, err
@@ -162,14 +161,14 @@ func (e *Env) bareWrites(ctx context.Context, c *cluster) (burstResult, error) {
 // measureBurst creates Services and sees when they have addresses. Writes are
 // counted if by says that they are those of the one who gives addresses.
 func (e *Env) measureBurst(ctx context.Context, c *cluster, change func(*corev1.Service), by func(user string) bool) (burstResult, error) {
-	client, err := c.newClient()
+	services, err := c.services("burst")
 	if err != nil {
 		return burstResult{}, err
 	}
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
 	names := serviceNames("s", e.Services)
-	seen, err := watchAddresses(watching, client, "burst", len(names))
+	seen, err := watchAddresses(watching, services, len(names))
 	if err != nil {
 		return burstResult{}, err
 	}
@@ -180,10 +179,12 @@ func (e *Env) measureBurst(ctx context.Context, c *cluster, change func(*corev1.
 	created := make(map[string]time.Time, len(names))
 	var mu sync.Mutex // guards created
 	start := time.Now()
-	err = createServices(ctx, client, names, change, func(name string) {
+	err = each(ctx, names, func(ctx context.Context, name string) error {
 		mu.Lock()
-		defer mu.Unlock()
 		created[name] = time.Now()
+		mu.Unlock()
+		_, err := services.Create(ctx, newService(name, change), metav1.CreateOptions{})
+		return err
 	})
 	if err != nil {
 		return burstResult{}, err
@@ -203,16 +204,6 @@ func (e *Env) measureBurst(ctx context.Context, c *cluster, change func(*corev1.
 	writes, err := mark.count(func(w auditEvent) bool { return w.isServiceWrite() && w.Verb != "create" && by(w.User.Username) })
 	r.writes = float64(writes) / float64(len(names))
 	return r, err
-}
-
-// createServices creates Services in the namespace of the burst; before is
-// called before each.
-func createServices(ctx context.Context, client kubernetes.Interface, names []string, change func(*corev1.Service), before func(string)) error {
-	return each(ctx, names, func(ctx context.Context, name string) error {
-		before(name)
-		_, err := client.CoreV1().Services("burst").Create(ctx, newService(name, change), metav1.CreateOptions{})
-		return err
-	})
 }
 
 // rateUntil is how many were seen a second, until the last one.

@@ -55,9 +55,9 @@ func faults() []fault {
 func runFailover(ctx context.Context, e *Env) (Result, error) {
 	result := Result{
 		Notes: []string{
-			fmt.Sprintf("The time without an answer is that of the client, who opens a connection each 10 ms and asks for a line; up to %v it counts as none. The web server runs on nodes other than the one that fails, which alone is what moves.", gapAfter),
+			fmt.Sprintf("The time without an answer is that of the client, who opens a connection each 10 ms and asks for a line; up to %v it counts as 0. The web server runs on nodes other than the one that fails, which alone is what moves.", gapAfter),
 			fmt.Sprintf("Taken over is when the last of the owner's addresses has been claimed by another node, seen on the LAN by the client's kernel; %v means that it has not been until then.", takeoverTimeout),
-			"A frozen node's kernel forwards what it gets and answers no ARP: established clients don't notice, so what counts is when others take over.",
+			"When only the announcer fails, or all processes freeze, the node's kernel goes on forwarding, and a client that knows the way notices nothing. One that has to ask gets no answer until others have taken over.",
 		},
 		Plot: &Plot{Title: "Time without an answer when the owner of an address fails", Unit: "ms"},
 	}

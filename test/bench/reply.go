@@ -43,11 +43,11 @@ func runReply(ctx context.Context, e *Env) (result Result, err error) {
 	if err != nil {
 		return Result{}, err
 	}
-	for _, flooded := range []string{"", "flood"} {
+	for _, flood := range []int{0, e.FloodRate} {
 		for _, address := range addresses {
-			rows, err := e.replyRows(ctx, c, address, flooded != "")
+			rows, err := e.replyRows(ctx, c, address, flood)
 			if err != nil {
-				rows = []Row{missing(protocolOf(address)+" "+flooded, err)}
+				rows = []Row{missing(replyName(address, flood), err)}
 			}
 			result.Rows = append(result.Rows, rows...)
 		}
@@ -66,8 +66,18 @@ func protocolOf(a netip.Addr) string {
 	return "NDP"
 }
 
-// replyRows measures one family.
-func (e *Env) replyRows(ctx context.Context, c *cluster, address netip.Addr, flooded bool) ([]Row, error) {
+// replyName is what is measured for an address, beside a flood of so many frames
+// a second, if any.
+func replyName(a netip.Addr, flood int) string {
+	name := protocolOf(a) + " reply"
+	if flood > 0 {
+		name += " under the flood"
+	}
+	return name
+}
+
+// replyRows measures one family, beside a flood of so many frames a second.
+func (e *Env) replyRows(ctx context.Context, c *cluster, address netip.Addr, flood int) ([]Row, error) {
 	owner, err := c.waitOwner(ctx, address)
 	if err != nil {
 		return nil, err
@@ -79,18 +89,17 @@ func (e *Env) replyRows(ctx context.Context, c *cluster, address netip.Addr, flo
 	if err != nil {
 		return nil, err
 	}
-	name := protocolOf(address) + " reply"
-	if flooded {
+	name := replyName(address, flood)
+	if flood > 0 {
 		frames, err := hostileFrames(address)
 		if err != nil {
 			return nil, err
 		}
-		stop, err := c.startFlood(ctx, frames, e.FloodRate)
+		stop, err := c.startFlood(ctx, frames, flood)
 		if err != nil {
 			return nil, err
 		}
 		defer func() { e.say("the flood was of %.0f frames/s", stop()) }()
-		name += " under the flood"
 	}
 	percentiles := []float64{50, 90, 99}
 	rows := make([]Row, len(percentiles))
@@ -99,7 +108,7 @@ func (e *Env) replyRows(ctx context.Context, c *cluster, address netip.Addr, flo
 	}
 	lost := Row{Name: name + ", lost", Unit: "%", BesideName: "kernel"}
 	for range e.Runs {
-		ours, kernel, err := c.askInTurn(ctx, e.Replies, address, own)
+		ours, kernel, err := c.askInTurn(ctx, e.Replies, [2]netip.Addr{address, own})
 		if err != nil {
 			return nil, err
 		}
@@ -116,7 +125,7 @@ func (e *Env) replyRows(ctx context.Context, c *cluster, address netip.Addr, flo
 
 // askInTurn asks for two addresses in turn and returns the times of the answers
 // in µs.
-func (c *cluster) askInTurn(ctx context.Context, times int, addresses ...netip.Addr) (first, second Sample, err error) {
+func (c *cluster) askInTurn(ctx context.Context, times int, addresses [2]netip.Addr) (first, second Sample, err error) {
 	var askers [2]*asker
 	for i, a := range addresses {
 		if askers[i], err = c.newAsker(a); err != nil {

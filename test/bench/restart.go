@@ -68,11 +68,11 @@ func runRestart(ctx context.Context, e *Env) (result Result, err error) {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	client, err := c.newClient()
+	services, err := c.services("burst")
 	if err != nil {
 		return Result{}, err
 	}
-	if err := createAndWait(ctx, client, "burst", serviceNames("s", e.Services), nil); err != nil {
+	if err := createAndWait(ctx, services, serviceNames("s", e.Services), nil); err != nil {
 		return Result{}, err
 	}
 	for _, kind := range restartKinds() {
@@ -100,7 +100,7 @@ func runRestart(ctx context.Context, e *Env) (result Result, err error) {
 // restartOnce restarts once, and counts the writes that it took to Services that
 // have what they need.
 func (c *cluster) restartOnce(ctx context.Context, kind restartKind, name string) (seconds float64, writes int, err error) {
-	client, err := c.newClient()
+	services, err := c.services("burst")
 	if err != nil {
 		return 0, 0, err
 	}
@@ -116,7 +116,7 @@ func (c *cluster) restartOnce(ctx context.Context, kind restartKind, name string
 	if err != nil {
 		return 0, 0, err
 	}
-	if _, err := client.CoreV1().Services("burst").Create(ctx, newService(name, nil), metav1.CreateOptions{}); err != nil {
+	if _, err := services.Create(ctx, newService(name, nil), metav1.CreateOptions{}); err != nil {
 		return 0, 0, err
 	}
 	at, err := c.waitAddress(ctx, "burst", name)
@@ -129,7 +129,7 @@ func (c *cluster) restartOnce(ctx context.Context, kind restartKind, name string
 	writes, err = mark.count(func(w auditEvent) bool {
 		return w.isServiceWrite() && isHerald(w.User.Username) && !strings.HasPrefix(w.ObjectRef.Name, "new-")
 	})
-	err = errors.Join(err, client.CoreV1().Services("burst").Delete(ctx, name, metav1.DeleteOptions{}), c.renew(ctx, renew...))
+	err = errors.Join(err, services.Delete(ctx, name, metav1.DeleteOptions{}), c.renew(ctx, renew...))
 	return at.Sub(start).Seconds(), writes, err
 }
 

@@ -13,7 +13,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
 
 	"github.com/herald-lb/herald/test/lab"
 )
@@ -22,16 +26,20 @@ import (
 // controller's workers.
 const concurrency = 16
 
-// newClient returns a client of its own, without a limit of its rate, that
-// speaks as the controller does.
-func (c *cluster) newClient() (kubernetes.Interface, error) {
+// services is a client for the Services of a namespace: one of its own, without
+// a limit of its rate, that speaks as the controller does.
+func (c *cluster) services(ns string) (typedcorev1.ServiceInterface, error) {
 	config, err := c.RESTConfig()
 	if err != nil {
 		return nil, err
 	}
 	config.QPS = -1
 	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf
-	return kubernetes.NewForConfig(config)
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return client.CoreV1().Services(ns), nil
 }
 
 // newService is a LoadBalancer Service without node ports. change may be nil.
@@ -86,11 +94,10 @@ func (c *cluster) namespace(ctx context.Context, name string) (remove func() err
 // removeServices deletes all Services of a namespace and waits until they are
 // gone. Finalizers that are not Herald's are taken off.
 func (c *cluster) removeServices(ctx context.Context, ns string) error {
-	client, err := c.newClient()
+	services, err := c.services(ns)
 	if err != nil {
 		return err
 	}
-	services := client.CoreV1().Services(ns)
 	list, err := services.List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return err
@@ -127,28 +134,42 @@ func (c *cluster) removeServices(ctx context.Context, ns string) error {
 	})
 }
 
+// watchServices watches the Services of a namespace from now on. The API server
+// ends a watch that can't keep up; it is then taken up where it ended.
+func watchServices(ctx context.Context, services typedcorev1.ServiceInterface) (watch.Interface, error) {
+	list, err := services.List(ctx, metav1.ListOptions{Limit: 1})
+	if err != nil {
+		return nil, err
+	}
+	return watchtools.NewRetryWatcherWithContext(ctx, list.ResourceVersion, &cache.ListWatch{
+		WatchFuncWithContext: services.Watch,
+	})
+}
+
 // sightings are the times at which Services of a namespace were first seen with
 // an address, by a watch.
 type sightings struct {
-	want int
-	full chan struct{} // closed when as many as are wanted have been seen
+	services typedcorev1.ServiceInterface
+	want     int
+	full     chan struct{} // closed when as many as are wanted have been seen
+	ended    chan struct{} // closed when the watch has ended
 
 	mu   sync.Mutex // guards the field below
 	seen map[string]time.Time
 }
 
 // watchAddresses watches until ctx ends.
-func watchAddresses(ctx context.Context, client kubernetes.Interface, ns string, want int) (*sightings, error) {
-	list, err := client.CoreV1().Services(ns).List(ctx, metav1.ListOptions{Limit: 1})
+func watchAddresses(ctx context.Context, services typedcorev1.ServiceInterface, want int) (*sightings, error) {
+	s := &sightings{
+		services: services, want: want,
+		full: make(chan struct{}), ended: make(chan struct{}), seen: make(map[string]time.Time, want),
+	}
+	w, err := watchServices(ctx, services)
 	if err != nil {
 		return nil, err
 	}
-	w, err := client.CoreV1().Services(ns).Watch(ctx, metav1.ListOptions{ResourceVersion: list.ResourceVersion})
-	if err != nil {
-		return nil, err
-	}
-	s := &sightings{want: want, full: make(chan struct{}), seen: make(map[string]time.Time, want)}
 	go func() {
+		defer close(s.ended)
 		defer w.Stop()
 		for e := range w.ResultChan() {
 			if svc, ok := e.Object.(*corev1.Service); ok && len(svc.Status.LoadBalancer.Ingress) > 0 {
@@ -180,23 +201,44 @@ func (s *sightings) wait(ctx context.Context, within time.Duration) (map[string]
 		return maps.Clone(s.seen), nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
+	case <-s.ended:
+		return nil, s.incomplete(ctx, "when the watch of them ended")
 	case <-time.After(within):
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return nil, fmt.Errorf("only %d of %d Services have an address after %v", len(s.seen), s.want, within)
+		return nil, s.incomplete(ctx, fmt.Sprintf("after %v", within))
 	}
 }
 
+// incomplete says how many Services have no address, and how many have one that
+// the watch did not show.
+func (s *sightings) incomplete(ctx context.Context, when string) error {
+	list, err := s.services.List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var without, unseen []string
+	for _, svc := range list.Items {
+		if len(svc.Status.LoadBalancer.Ingress) == 0 {
+			without = append(without, svc.Name)
+		} else if _, ok := s.seen[svc.Name]; !ok {
+			unseen = append(unseen, svc.Name)
+		}
+	}
+	return fmt.Errorf("%s %d of %d Services have been seen with an address; %d have none %q; %d have one that was not seen %q",
+		when, len(s.seen), s.want, len(without), without[:min(len(without), 5)], len(unseen), unseen[:min(len(unseen), 5)])
+}
+
 // createAndWait creates Services and waits until all have addresses.
-func createAndWait(ctx context.Context, client kubernetes.Interface, ns string, names []string, change func(*corev1.Service)) error {
+func createAndWait(ctx context.Context, services typedcorev1.ServiceInterface, names []string, change func(*corev1.Service)) error {
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
-	seen, err := watchAddresses(watching, client, ns, len(names))
+	seen, err := watchAddresses(watching, services, len(names))
 	if err != nil {
 		return err
 	}
 	err = each(ctx, names, func(ctx context.Context, name string) error {
-		_, err := client.CoreV1().Services(ns).Create(ctx, newService(name, change), metav1.CreateOptions{})
+		_, err := services.Create(ctx, newService(name, change), metav1.CreateOptions{})
 		return err
 	})
 	if err != nil {

@@ -64,16 +64,16 @@ func selectWeb(s *corev1.Service) {
 // announce adds Services of the web server to a namespace until it has n. It
 // returns their IPv4 addresses when the LAN answers for all of them.
 func (c *cluster) announce(ctx context.Context, ns string, n int) ([]netip.Addr, error) {
-	client, err := c.newClient()
+	services, err := c.services(ns)
 	if err != nil {
 		return nil, err
 	}
-	have, err := client.CoreV1().Services(ns).List(ctx, metav1.ListOptions{})
+	have, err := services.List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, err
 	}
 	if names := serviceNames("web", n)[min(len(have.Items), n):]; len(names) > 0 {
-		if err := createAndWait(ctx, client, ns, names, selectWeb); err != nil {
+		if err := createAndWait(ctx, services, names, selectWeb); err != nil {
 			return nil, err
 		}
 	}

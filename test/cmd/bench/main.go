@@ -1,5 +1,9 @@
 // Bench measures Herald on this machine and writes the figures, beside those of
 // what it is compared with, to a file in test/results.
+//
+//	go -C test run ./cmd/bench                    everything, about two hours
+//	go -C test run ./cmd/bench -quick             everything, a little of it
+//	go -C test run ./cmd/bench -run 'burst|reply' some of it; see -list
 package main
 
 import (
@@ -149,7 +153,9 @@ func run(ctx context.Context, o options) error {
 		}
 	}
 	failed = append(failed, env.Close(context.WithoutCancel(ctx)))
-	fmt.Fprintf(os.Stderr, "figures are in %s\n", o.out)
+	if len(report.Sections) > 0 {
+		fmt.Fprintf(os.Stderr, "figures are in %s\n", o.out)
+	}
 	return errors.Join(failed...)
 }
 
@@ -167,9 +173,5 @@ func write(r *bench.Report, path string) error {
 	}
 	now := *r
 	now.Facts = append(now.Facts[:len(now.Facts):len(now.Facts)], bench.Fact{Name: "load when it ended", Value: bench.Load()})
-	text := now.Markdown()
-	if len(r.Sections) == 0 {
-		return nil
-	}
-	return os.WriteFile(path, text, 0o644)
+	return os.WriteFile(path, now.Markdown(), 0o644)
 }
