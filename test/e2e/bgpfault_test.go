@@ -136,8 +136,9 @@ func (r *routed) drainAndReturn(t *testing.T, a netip.Addr, told map[string]bool
 }
 
 // unnoticed does something while a client behind FRR opens 100 connections a
-// second, none of which may fail. A busy machine loses one now and then all by
-// itself, so that there is another chance: what breaks connections does so again.
+// second, none of which may fail. A busy machine loses some all by itself (its web
+// servers stand still for seconds), so that there are three chances; what each
+// came to is logged. It therefore misses what fails only now and then.
 func (r *routed) unnoticed(t *testing.T, a netip.Addr, do func()) {
 	t.Helper()
 	const chances = 3
@@ -161,6 +162,11 @@ func (r *routed) unnoticed(t *testing.T, a netip.Addr, do func()) {
 
 // A rolling restart goes unnoticed where routers keep routes meanwhile: no route
 // changes in their kernels, and a connection that was there goes on.
+//
+// Of the new connections, one in some thousands does fail here: its SYN reached a
+// node whose kernel did not translate it to a pod, so that it went back and forth
+// to its last hop. No route had changed. Why is not known yet; it is seen with
+// restarts and not with drains, so don't put it down to the machine.
 func TestBGPRollingRestart(t *testing.T) {
 	r := onRouted(t)
 	ns := r.namespace(t, "bgp-restart")

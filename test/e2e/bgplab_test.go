@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"encoding/json"
@@ -76,7 +77,7 @@ func onRouted(t *testing.T) *routed {
 }
 
 func newRouted(ctx context.Context) (*routed, error) {
-	c, err := install(ctx, lab.Options{Name: "e2e-bgp", Progress: os.Stderr})
+	c, err := install(ctx, lab.Options{Name: cmp.Or(os.Getenv("HERALD_TEST_LAB"), "e2e") + "-bgp", Progress: os.Stderr})
 	if err != nil {
 		return nil, err
 	}
@@ -261,7 +262,7 @@ func (r *routed) nodeAt(address string) string {
 	return address
 }
 
-// nodes lists by which nodes paths lead, each once.
+// via lists by which nodes paths lead, each once.
 func via(paths []path) []string {
 	var out []string
 	for _, p := range paths {
