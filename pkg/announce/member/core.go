@@ -2,6 +2,7 @@ package member
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -119,6 +120,13 @@ func newCore(self string, addr netip.Addr, s session, now time.Time) *core {
 		peers: map[netip.Addr]struct{}{}, watches: map[string]*watch{}, told: map[string]*telling{}, nextTick: now.Add(tickEvery)}
 }
 
+// forget drops a node, and with it what was to be sent to it.
+func (c *core) forget(name string) {
+	delete(c.nodes, name)
+	c.out.pings = slices.DeleteFunc(c.out.pings, func(p ping) bool { return p.target == name })
+	c.out.connects = slices.DeleteFunc(c.out.connects, func(k connect) bool { return k.target == name })
+}
+
 // take returns what to do since the last call.
 func (c *core) take() output {
 	o := c.out
@@ -217,7 +225,7 @@ func (c *core) settle(now time.Time) {
 	names := []string{c.self}
 	for name, n := range c.nodes {
 		if c.forgotten(now, n) {
-			delete(c.nodes, name)
+			c.forget(name)
 			continue
 		}
 		if n.presence != gone {
