@@ -184,6 +184,8 @@ func (st *Status) become(s State) {
 
 // update changes the status and tells it.
 func (p *peer) update(change func(*Status)) {
+	p.telling.Lock() // two goroutines have something to tell
+	defer p.telling.Unlock()
 	p.mu.Lock()
 	before := p.status
 	change(&p.status)

@@ -59,7 +59,10 @@ func TestMutatedMessages(t *testing.T) {
 		}
 	}
 	good := newLoopRouter(t, 65000, 64512)
-	want["good"] = Desired{Peer: good.peer(0, 64512, 65000), Routes: []Route{r4(200)}}
+	well := Desired{Peer: good.peer(0, 64512, 65000), Routes: []Route{r4(200)}}
+	s.Apply(map[string]Desired{"good": well})
+	good.expect("192.0.2.200/32")
+	want["good"] = well
 	s.Apply(want)
 
 	sum := func() (o, m uint64) {
@@ -89,8 +92,8 @@ func TestMutatedMessages(t *testing.T) {
 		p.mu.Unlock()
 	}
 	t.Logf("%d OPENs, %d messages, %d sessions were established", o, m, established)
-	if established < opens/5 {
-		t.Error("most sessions should have come up")
+	if established < opens/10 {
+		t.Error("sessions should come up")
 	}
 }
 
@@ -152,6 +155,9 @@ func greet(c net.Conn) {
 }
 
 func TestBadRouters(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for timeouts: not with -short")
+	}
 	flood := func(msg []byte) func(net.Conn) {
 		return func(c net.Conn) {
 			greet(c)

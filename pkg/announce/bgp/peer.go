@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,6 +47,8 @@ type peer struct {
 	changed chan struct{} // capacity 1: desired was replaced
 	kick    chan struct{} // capacity 1: do not wait for the next attempt
 
+	telling sync.Mutex // keeps the calls of notify in order
+
 	mu         sync.Mutex // guards the fields below
 	desired    *Desired   // nil: the peer is to go
 	generation uint64     // of desired
@@ -75,18 +79,14 @@ func poke(c chan struct{}) {
 func (p *peer) run(ctx context.Context) {
 	s := session{peer: p}
 	defer s.close()
-	retry := time.NewTimer(0)
-	if !retry.Stop() {
-		<-retry.C
-	}
-	defer retry.Stop()
+	var retry <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			s.stop(&ending{Stopped, "the announcer of this node is stopping"})
 			return
 		case <-p.changed:
-		case <-retry.C:
+		case <-retry:
 		}
 		p.mu.Lock()
 		want, generation := p.desired, p.generation
@@ -97,7 +97,7 @@ func (p *peer) run(ctx context.Context) {
 		}
 		if err := s.apply(ctx, want); err != nil {
 			p.log.Error("a router's routes could not be applied", "err", err)
-			retry.Reset(applyRetry)
+			retry = time.After(applyRetry)
 			continue
 		}
 		p.mu.Lock()
@@ -123,14 +123,19 @@ type session struct {
 func (s *session) apply(ctx context.Context, want *Desired) error {
 	if err := want.Peer.Validate(); err != nil {
 		s.stop(&farewell{ending{Reconfigured, err.Error()}})
-		s.peer.update(func(st *Status) { st.State, st.Cause, st.Reason = Misconfigured, Reconfigured, err.Error() })
+		s.peer.update(func(st *Status) {
+			if st.State != Misconfigured {
+				st.become(Misconfigured)
+			}
+			st.Cause, st.Reason = Reconfigured, err.Error()
+		})
 		return nil
 	}
 	before, now := s.settings, want.Peer
 	before.ConnectTime = now.ConnectTime // nothing that a session depends on
 	s.peer.connectTime.Store(int64(now.ConnectTime))
 	if s.engine != nil && before != now {
-		s.stop(&ending{Reconfigured, "its settings were changed"})
+		s.stop(reconfigured(before, now))
 	}
 	s.settings = now
 	if s.engine == nil {
@@ -140,13 +145,22 @@ func (s *session) apply(ctx context.Context, want *Desired) error {
 		}
 		s.engine, s.installed = e, map[netip.Prefix]Route{}
 	}
-	if err := s.sync(want.Routes); err != nil {
-		return err
-	}
+	err := s.sync(want.Routes)
 	if s.cancel == nil { // last: a session begins with all routes, then End-of-RIB
 		s.start(ctx)
 	}
-	return nil
+	return err // one bad route does not keep the others from the router
+}
+
+// reconfigured is how a session ends that is to come back with other settings:
+// silently, so that the router keeps the routes, unless the router would not
+// see that it is the same session.
+func reconfigured(before, now Peer) error {
+	end := ending{Reconfigured, "its settings were changed"}
+	if before.Address != now.Address || before.Port != now.Port || before.SourceAddress != now.SourceAddress || before.LocalASN != now.LocalASN {
+		return &farewell{end}
+	}
+	return &end
 }
 
 // sync gives the engine the difference. Routes are added before others are
@@ -165,7 +179,7 @@ func (s *session) sync(routes []Route) error {
 		}
 		s.installed[r.Prefix] = r
 	}
-	for prefix := range s.installed {
+	for _, prefix := range slices.SortedFunc(maps.Keys(s.installed), netip.Prefix.Compare) {
 		if _, ok := want[prefix]; ok {
 			continue
 		}

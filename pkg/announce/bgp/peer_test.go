@@ -127,6 +127,9 @@ func TestFailedRouteIsTriedAgain(t *testing.T) {
 		s.Apply(map[string]Desired{"a": {Peer: node, Routes: []Route{r4(1), r4(2)}}})
 		time.Sleep(time.Second)
 		synctest.Wait()
+		if st := s.Statuses()[0]; st.State != Connecting || st.Routes != 1 {
+			t.Errorf("one bad route keeps the others from the router: %+v", st)
+		}
 		if diff := cmp.Diff([]string{"open", "add 192.0.2.1/32", "add 192.0.2.2/32"}, n.take()); diff != "" {
 			t.Error(diff)
 		}
@@ -262,6 +265,30 @@ func TestDialErrorsAreExplained(t *testing.T) {
 	} {
 		if e := explainDial(&net.OpError{Op: "dial", Net: "tcp", Err: c.err}, c.peer); e.cause != c.cause || e.reason != c.reason {
 			t.Errorf("%v: %s: %s", c.err, e.cause, e.reason)
+		}
+	}
+}
+
+// A router that would take the session for another one must forget the first.
+func TestNewAddressesSayGoodbye(t *testing.T) {
+	for name, c := range map[string]struct {
+		change  func(*Peer)
+		goodbye bool
+	}{
+		"router":     {func(p *Peer) { p.Address = addr("192.0.2.77") }, true},
+		"port":       {func(p *Peer) { p.Port = 1790 }, true},
+		"source":     {func(p *Peer) { p.SourceAddress = addr("192.0.2.78") }, true},
+		"ASN":        {func(p *Peer) { p.LocalASN = 64999 }, true},
+		"router-id":  {func(p *Peer) { p.RouterID = addr("10.0.0.99") }, false},
+		"hold time":  {func(p *Peer) { p.HoldTime = time.Minute }, false},
+		"password":   {func(p *Peer) { p.Password = "other" }, false},
+		"peer's ASN": {func(p *Peer) { p.PeerASN = 65001 }, false},
+	} {
+		now := node
+		c.change(&now)
+		var bye *farewell
+		if got := errors.As(reconfigured(node, now), &bye); got != c.goodbye {
+			t.Errorf("%s: goodbye %t", name, got)
 		}
 	}
 }
