@@ -20,7 +20,7 @@ import (
 // Herald's programs.
 const (
 	controllerProgram = "cloud-controller-manager"
-	announcerProgram  = "announcer"
+	announcerProgram  = herald.Announcer
 )
 
 // pods lists the pods that run one of Herald's programs, in the order of their

@@ -139,26 +139,5 @@ func (t trial) repair(ctx context.Context, node string) error {
 	if err := t.WaitRollout(ctx); err != nil {
 		return err
 	}
-	return t.waitAnnouncers(ctx)
-}
-
-// waitAnnouncers asks each announcer whether it is ready: the API server may
-// not have heard yet that one was gone.
-func (c *cluster) waitAnnouncers(ctx context.Context) error {
-	return c.WaitFor(ctx, lab.Wait{
-		What: "all announcers to be ready", Timeout: 2 * time.Minute,
-		Done: func(ctx context.Context) (bool, string) {
-			for _, node := range c.Nodes() {
-				a, err := c.Address(node, lab.LAN4.Addr())
-				if err != nil {
-					return false, err.Error()
-				}
-				const port = 7472
-				if _, err := c.Get(ctx, lab.ControlPlane, "http://"+netip.AddrPortFrom(a, port).String()+"/readyz"); err != nil {
-					return false, node + ": " + err.Error()
-				}
-			}
-			return true, ""
-		},
-	})
+	return t.WaitMembers(ctx)
 }

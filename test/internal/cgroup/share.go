@@ -38,16 +38,6 @@ func (g Group) CPU() Group {
 	return nil
 }
 
-// Add moves a process into the group.
-func (g Group) Add(pid int) error {
-	for _, d := range g {
-		if err := os.WriteFile(filepath.Join(d.Path, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644); err != nil {
-			return fmt.Errorf("move process %d into a cgroup: %w", pid, err)
-		}
-	}
-	return nil
-}
-
 // SetCPUShares gives the group a share of the CPUs that others want too. Shares
 // are those of cgroup v1, as the kubelet counts them: 1024 is one CPU's worth.
 func (g Group) SetCPUShares(shares int) error {
