@@ -24,8 +24,8 @@ type PlotLine struct {
 
 // The measures of a plot, in pixels.
 const (
-	plotWidth   = 860
-	plotLeft    = 270 // room for names
+	plotWidth   = 920
+	plotLeft    = 330 // room for names
 	plotRight   = 90  // room for the worst value
 	plotTop     = 46
 	plotLine    = 24 // height of a line
