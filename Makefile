@@ -28,6 +28,10 @@ demo: tools ## a cluster on this machine, a Service that answers on the LAN, a n
 test: tools ## all tests: unit, network namespaces, end to end on a real cluster
 	@cd test && ./run-tests.sh
 
+.PHONY: test-faults
+test-faults: tools ## the same with every fault and with routers: half an hour more
+	@HERALD_TEST_FAULTS=1 ./test/run-tests.sh
+
 .PHONY: test-unit
 test-unit: ## tests that need neither root nor a cluster
 	$(GO) test -race ./...

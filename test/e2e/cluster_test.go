@@ -99,6 +99,18 @@ func onCluster(t *testing.T) *cluster {
 	return shared.c
 }
 
+// withFaults says that the tests of failures and of routers are to run too.
+func withFaults() bool { return os.Getenv("HERALD_TEST_FAULTS") != "" }
+
+// needsTime skips a test that makes things fail, or needs routers, unless it is
+// asked for: together those take a quarter of an hour.
+func needsTime(t *testing.T) {
+	t.Helper()
+	if !withFaults() {
+		t.Skip("takes its time: `make test-faults` runs it")
+	}
+}
+
 func needsLab(t *testing.T) {
 	t.Helper()
 	if testing.Short() {

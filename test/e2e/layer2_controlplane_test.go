@@ -19,6 +19,7 @@ const away = 30 * time.Second
 // Without the API server nothing is withdrawn, an owner that fails is replaced,
 // and an announcer that restarts serves from what it keeps on the node.
 func TestAPIServerGone(t *testing.T) {
+	needsTime(t)
 	c := onCluster(t)
 	s := c.site(t, "no-api", 2)
 	before := s.owner
@@ -117,6 +118,7 @@ func (c *cluster) newServiceWorks(t *testing.T, ns string) {
 // An API server that only hangs, and controllers that are gone, are no reason
 // to move anything either.
 func TestEtcdFrozenAndControllersGone(t *testing.T) {
+	needsTime(t)
 	c := onCluster(t)
 	s := c.site(t, "hung", 2)
 	o := s.WatchOwners(s.addresses)

@@ -17,6 +17,7 @@ import (
 // owner that did not answer that would be asked for anew by multicast again
 // and again, and be lost where that is filtered.
 func TestIPv6OwnerAnswersUnicastQuestions(t *testing.T) {
+	needsTime(t)
 	c := onCluster(t)
 	s := c.site(t, "unicast", 1)
 	six := s.both()[1]
@@ -49,6 +50,7 @@ const pools6 = `address-pools:
 // All of it on IPv6 alone: the API server, the announcers among themselves, the
 // Services and a failover.
 func TestIPv6OnlyCluster(t *testing.T) {
+	needsTime(t)
 	needsLab(t)
 	h, err := herald.Up(t.Context(), lab.Options{Name: "e2e-ipv6", Addressing: lab.IPv6Only, Progress: os.Stderr}, pools6)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 
 // What is planned costs no connection, in either family.
 func TestPlannedMovesCostNothing(t *testing.T) {
+	needsTime(t)
 	c := onCluster(t)
 	s := c.site(t, "planned", 2)
 	ctx := context.Background()
@@ -59,6 +60,7 @@ func TestPlannedMovesCostNothing(t *testing.T) {
 
 // The next version, applied as users apply it, costs no connection either.
 func TestUpgradeCostsNothing(t *testing.T) {
+	needsTime(t)
 	c := onCluster(t)
 	s := c.site(t, "upgrade", 2)
 	const next = "herald-lb.io/herald:v0.1.0-next"

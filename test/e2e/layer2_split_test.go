@@ -37,6 +37,7 @@ const healsWithin = time.Second + 250*time.Millisecond
 // The owner and the others don't see each other, clients see both: each side
 // may have an owner. There is one when they see each other again.
 func TestPartitionHeals(t *testing.T) {
+	needsTime(t)
 	c := onCluster(t)
 	s := c.site(t, "partition", 2)
 	heal, err := c.Part(t.Context(), s.owner)
@@ -62,6 +63,7 @@ func TestPartitionHeals(t *testing.T) {
 // The owner and the next in line are cut off; the third takes over, and gives
 // back when the cables are mended.
 func TestAllButOneCutOff(t *testing.T) {
+	needsTime(t)
 	c := onCluster(t)
 	s := c.site(t, "cut-off", 2)
 	left := s.server // it has the web server, too
@@ -90,6 +92,7 @@ func TestAllButOneCutOff(t *testing.T) {
 
 // Announcers that don't hear each other, on a LAN that works, leave it at that.
 func TestMembersBlockedNobodyMoves(t *testing.T) {
+	needsTime(t)
 	c := onCluster(t)
 	s := c.site(t, "blocked", 3)
 	o := s.WatchOwners(s.addresses)
@@ -108,6 +111,7 @@ func TestMembersBlockedNobodyMoves(t *testing.T) {
 // The owner's members' traffic alone is blocked: the others find it down, and
 // the LAN tells them that it is not.
 func TestOwnerUnheardKeepsItsAddresses(t *testing.T) {
+	needsTime(t)
 	c := onCluster(t)
 	s := c.site(t, "unheard", 3)
 	o := s.WatchOwners(s.addresses)
@@ -125,6 +129,7 @@ func TestOwnerUnheardKeepsItsAddresses(t *testing.T) {
 
 // Every cable is cut for a while, the router's and the client's not.
 func TestAllCutOffAndBack(t *testing.T) {
+	needsTime(t)
 	c := onCluster(t)
 	s := c.site(t, "all-cut", 2)
 	before := s.owner

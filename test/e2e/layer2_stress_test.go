@@ -15,6 +15,7 @@ const stressTime = 10 * time.Second
 // What is not a failure moves nothing: no address changes its node, and no
 // second node answers for one.
 func TestStressMovesNothing(t *testing.T) {
+	needsTime(t)
 	c := onCluster(t)
 	s := c.site(t, "stress", 4)
 	for _, stress := range []struct {

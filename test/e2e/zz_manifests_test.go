@@ -100,6 +100,9 @@ func TestZZPermissionsAreThoseUsed(t *testing.T) {
 		if a.verb == "list" && used[watched] > 0 {
 			continue // API servers older than 1.34 can't stream lists: client-go then lists
 		}
+		if a.account == "announcer" && a.resource == "secrets" && !withFaults() {
+			continue // only routers have passwords
+		}
 		if used[a] == 0 {
 			t.Errorf("allowed by %s and never used: %v", granted[a], a)
 		}
