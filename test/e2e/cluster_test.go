@@ -99,14 +99,11 @@ func onCluster(t *testing.T) *cluster {
 	return shared.c
 }
 
-// withFaults says that the tests of failures and of routers are to run too.
-func withFaults() bool { return os.Getenv("HERALD_TEST_FAULTS") != "" }
-
 // needsTime skips a test that makes things fail, or needs routers, unless it is
 // asked for: together those take a quarter of an hour.
 func needsTime(t *testing.T) {
 	t.Helper()
-	if !withFaults() {
+	if os.Getenv("HERALD_TEST_FAULTS") == "" {
 		t.Skip("takes its time: `make test-faults` runs it")
 	}
 }
@@ -176,10 +173,10 @@ func (c *cluster) namespace(t *testing.T, name string) string {
 	c.must(t, err)
 	t.Cleanup(func() {
 		// Addresses must be free for the next test; Pods may take their time.
-		ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 		defer cancel()
 		for _, args := range [][]string{
-			{"-n", name, "delete", "services", "--all", "--timeout=50s"},
+			{"-n", name, "delete", "services", "--all", "--timeout=3m"},
 			{"delete", "namespace", name, "--wait=false"},
 		} {
 			if _, err := c.Kubectl(ctx, args...); err != nil {
