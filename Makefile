@@ -25,7 +25,7 @@ demo: tools ## a cluster on this machine, a Service that answers on the LAN, a n
 	$(GO) -C test run ./cmd/demo
 
 .PHONY: test
-test: tools ## all tests: unit, network namespaces, end to end on a real cluster
+test: tools ## unit, network namespaces, end to end on a real cluster; says what it skips
 	@cd test && ./run-tests.sh
 
 .PHONY: test-faults
