@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 HERALD_TEST_BIN=$(go run ./cmd/lab build) || exit 1
 export HERALD_TEST_BIN
 gotestsum=$(go tool -n gotestsum) || exit 1
-run() { "$gotestsum" --format pkgname --hide-summary=output --rerun-fails=2 --rerun-fails-max-failures=10 --packages=./... -- "$@"; }
+run() { "$gotestsum" --format pkgname --rerun-fails=2 --rerun-fails-max-failures=10 --packages=./... -- "$@"; }
 status=0
 (cd .. && run -race) || status=1
 # One package after the other: two clusters at a time would share two cores and tell nothing of time.
