@@ -209,6 +209,14 @@ func TestGarbageAndReplaysOnTheMembersPort(t *testing.T) {
 	to := netip.AddrPortFrom(addresses[0], 7946)
 	heard, err := c.overhear(node, 300)
 	c.must(t, err)
+	conn, mac, err := c.wire(stranger)
+	c.must(t, err)
+	conn.Close()
+	for _, frame := range heard {
+		// From the members' own MACs the switch would learn that they are here,
+		// and send the stranger what is meant for them.
+		copy(frame[6:12], mac)
+	}
 	refused := c.sum(t, "herald_member_refused_total")
 	down := c.sum(t, "herald_member_down_total")
 	s.enduring(t, func() {
