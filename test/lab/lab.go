@@ -234,6 +234,12 @@ func (l *Lab) up(ctx context.Context, o Options, built built) error {
 	if err := l.WaitNodesReady(ctx, l.Nodes()...); err != nil {
 		return err
 	}
+	for _, name := range l.Nodes() {
+		// Not sooner: kube-proxy has the kernel load what has these settings.
+		if err := l.state.ForgetConnections(name); err != nil {
+			return err
+		}
+	}
 	l.progress.step("%d nodes Ready", o.Nodes)
 	return nil
 }

@@ -182,6 +182,27 @@ func (s *State) Forward(host string) error {
 	})
 }
 
+// connectionTimeouts are how long a node's kernel remembers a connection that
+// nothing is heard of, in seconds. The usual five days and minutes are too long
+// for a client that opens a hundred a second: it is back at the same port within
+// three minutes, and what a fault has left in the table would have its new
+// connection, and send it where the old one went: to a Pod that is no more.
+// They are longer than what lives here is silent: watches ping every 30 s.
+var connectionTimeouts = map[string]string{
+	"syn_sent": "20", "syn_recv": "20", "established": "90", "fin_wait": "30", "close_wait": "60",
+	"last_ack": "30", "time_wait": "30", "max_retrans": "30", "unacknowledged": "60",
+}
+
+// ForgetConnections makes a host's kernel forget dead connections soon.
+func (s *State) ForgetConnections(host string) error {
+	for name, seconds := range connectionTimeouts {
+		if err := s.SetSysctl(host, "net.netfilter.nf_conntrack_tcp_timeout_"+name, seconds); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // SetSysctl sets a kernel setting of a host's network.
 func (s *State) SetSysctl(host, name, value string) error {
 	if !strings.HasPrefix(name, "net.") {
