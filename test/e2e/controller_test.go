@@ -177,6 +177,20 @@ func TestKubeletsWithExternalCloudProvider(t *testing.T) {
 			t.Errorf("%s has no provider ID", n.Name)
 		}
 	}
+
+	// An old label of the node's place has its present name put beside it.
+	_, err = c.Kubectl(t.Context(), "label", "node", "n1", corev1.LabelFailureDomainBetaZone+"=rack-7")
+	c.must(t, err)
+	eventually(t, soon, "the node has its zone", func() error {
+		n, err := c.Client().CoreV1().Nodes().Get(t.Context(), "n1", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if zone := n.Labels[corev1.LabelTopologyZone]; zone != "rack-7" {
+			return fmt.Errorf("it is %q", zone)
+		}
+		return nil
+	})
 	ns := c.namespace(t, "external")
 	c.workload(t, ns, "web", 1, "")
 	c.expose(t, ns, "web")

@@ -39,7 +39,7 @@ type auditEvent struct {
 // what was not allowed.
 var (
 	used    = map[access]int{}
-	refused = map[string]int{}
+	refused = map[access]int{}
 )
 
 // audit reads the API server's audit log.
@@ -78,7 +78,7 @@ func (c *cluster) takeNote(t *testing.T) {
 		}
 		a := access{account, e.Verb, e.ObjectRef.APIGroup, resource}
 		if e.Annotations["authorization.k8s.io/decision"] == "forbid" {
-			refused[fmt.Sprintf("%v in %q, name %q", a, e.ObjectRef.Namespace, e.ObjectRef.Name)]++
+			refused[a]++
 			return
 		}
 		used[a]++
@@ -88,11 +88,13 @@ func (c *cluster) takeNote(t *testing.T) {
 // Herald may do what it does, and nothing else. That holds at the end of all
 // that the other tests made it do, so this test's name puts it last.
 func TestZZPermissionsAreThoseUsed(t *testing.T) {
-	needsTime(t) // some permissions are used only when something fails
 	c := onCluster(t)
 	c.takeNote(t)
-	for what, n := range refused {
-		t.Errorf("not allowed, %d times: %s", n, what)
+	for a, n := range refused {
+		if used[a] > 0 {
+			continue // an API server that starts knows no roles yet
+		}
+		t.Errorf("not allowed, %d times: %v", n, a)
 	}
 	granted := c.granted(t)
 	for _, a := range slices.SortedFunc(maps.Keys(granted), func(a, b access) int { return strings.Compare(a.String(), b.String()) }) {
