@@ -71,9 +71,11 @@ func (s *site) failover(t *testing.T, fault, mend func(string) error, back bool)
 	}
 	asking.reports(t)
 	mended = true
+	asking = s.ask(t, s.both())
 	s.must(t, mend(before))
 	s.settled(t)
 	if s.owner != before {
 		t.Errorf("%s has the address, %s had it before", s.owner, before)
 	}
+	asking.noneNew(t, 1) // it comes back in one move
 }

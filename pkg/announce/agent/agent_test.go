@@ -283,17 +283,18 @@ func TestKnowsTheOwnerBeforeItself(t *testing.T) {
 	}
 }
 
-// All nodes start at once: the first to be ready has no time to find out whether
-// an address is free before the one that is elected for good is ready too.
-func TestABriefFirstOwnerIsNoProofThatAnAddressIsFree(t *testing.T) {
+// Where all nodes start at once, the first to be ready has no time to find out
+// whether an address is free before the one that is elected for good is ready too.
+func TestPredecessorOfAnOwner(t *testing.T) {
 	at := func(ms int) time.Time { return time.Unix(1000, 0).Add(time.Duration(ms) * time.Millisecond) }
-	plan := func(owner string) *announce.Plan {
-		return &announce.Plan{Addresses: []announce.Address{{Addr: mine, Owner: owner}}}
+	plan := func(owner string, links ...string) *announce.Plan {
+		return &announce.Plan{Addresses: []announce.Address{{Addr: mine, Owner: owner, Links: links}}}
 	}
 	type election struct {
 		at    int // milliseconds
 		owner string
 	}
+	const cutOff = "cut off"
 	for name, c := range map[string]struct {
 		elections []election
 		down      bool
@@ -306,10 +307,15 @@ func TestABriefFirstOwnerIsNoProofThatAnAddressIsFree(t *testing.T) {
 		"after one that had time":        {[]election{{0, "n2"}, {2000, "n1"}}, false, Alive},
 		"brief, but after one with time": {[]election{{0, "n3"}, {2000, "n2"}, {2300, "n1"}}, false, Alive},
 		"again, after a brief vacancy":   {[]election{{0, "n1"}, {2000, ""}, {2100, "n1"}}, false, Alive},
+		"again, after it was cut off":    {[]election{{0, "n1"}, {2000, cutOff}, {2100, "n1"}}, false, Unheard},
 	} {
 		s := &state{input: input{members: &Members{All: map[string]Member{"n2": {Alive: !c.down}, "n3": {Alive: true}}}}}
 		for _, e := range c.elections {
-			s.tenures = advance(s.tenures, plan(e.owner), at(e.at))
+			p := plan(e.owner, "eth0")
+			if e.owner == cutOff {
+				p = plan("n2")
+			}
+			s.tenures = advance(s.tenures, p, at(e.at))
 		}
 		if got := s.predecessor(0, self); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)

@@ -19,6 +19,8 @@ type tenure struct {
 	since       time.Time // of owner
 	untried     bool      // from was the first, and not for long enough to use it
 	vacant      bool      // nobody is elected; owner was the last
+	linked      bool      // this node has a link that serves it
+	returned    bool      // this node had none when owner was elected
 	told        bool      // the Services on it have been told of this owner
 }
 
@@ -38,9 +40,9 @@ func advance(before []tenure, plan *announce.Plan, now time.Time) []tenure {
 		if a.Owner != "" && (a.Owner != t.owner || t.vacant) {
 			t.told = t.told && a.Owner == t.owner
 			t.untried = (t.from == "" || t.untried) && now.Sub(t.since) < firstUse
-			t.from, t.owner, t.since = t.owner, a.Owner, now
+			t.from, t.owner, t.since, t.returned = t.owner, a.Owner, now, !t.linked
 		}
-		t.vacant = a.Owner == ""
+		t.vacant, t.linked = a.Owner == "", len(a.Links) > 0
 		after[i] = t
 	}
 	return after
@@ -53,6 +55,8 @@ func (s *state) predecessor(i int, self string) Predecessor {
 	switch {
 	case from == "":
 		return Nobody
+	case s.tenures[i].returned:
+		return Unheard
 	case s.tenures[i].untried && s.input.members.All[from].Alive:
 		// It may be found in use still. If from has begun to use it after
 		// all, it answers, and that is as good as knowing.

@@ -117,10 +117,10 @@ func (a *Agent) desired(s *state) Desired {
 		if !p.Layer2() {
 			continue
 		}
-		from := s.tenures[i].from
+		from, predecessor := s.tenures[i].from, s.predecessor(i, a.options.Node)
 		d.Addresses = append(d.Addresses, Address{
-			Address: p, From: from, Predecessor: s.predecessor(i, a.options.Node),
-			NeedsWitness: members.Isolated || members.All[from].NeedsWitness,
+			Address: p, From: from, Predecessor: predecessor,
+			NeedsWitness: (members.Isolated || members.All[from].NeedsWitness) && predecessor != Unheard,
 		})
 	}
 	return d

@@ -124,11 +124,14 @@ const (
 	Alive
 	// Down: the announcer of the previous owner is not alive.
 	Down
+	// Unheard: this node had no link that serves the address, so another may
+	// have taken it meanwhile.
+	Unheard
 )
 
-// String returns "nobody", "alive" or "down".
+// String returns "nobody", "alive", "down" or "unheard".
 func (p Predecessor) String() string {
-	return [...]string{"nobody", "alive", "down"}[p]
+	return [...]string{"nobody", "alive", "down", "unheard"}[p]
 }
 
 // Observation is something that a speaker saw happen to an address.

@@ -68,6 +68,11 @@ const (
 	// Down: the previous owner is taken for dead. The LAN is asked for a
 	// second opinion before the address is taken.
 	Down
+	// Unheard: this node had no link to the address's LAN until now, and knows
+	// nothing that is fresh. The LAN is asked, and a node that answers is left
+	// to it for a second: until this node's kernel finds its neighbors again,
+	// which it asks for once a second, it has the traffic but can't forward it.
+	Unheard
 )
 
 // Family is the protocol by which an address is resolved.

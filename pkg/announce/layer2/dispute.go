@@ -29,7 +29,7 @@ func (o *ownership) claimed(now time.Time, w *world, c claim) effects {
 // one holds the address only until it sees this node's claim.
 func (o *ownership) occupied(now time.Time, w *world, c claim) effects {
 	_, down := w.down[c.node]
-	if c.node != "" && !down && c.node != o.deferTo && !o.precedes(c.node, w.self) {
+	if c.node != "" && !down && c.node != o.deferTo && !o.precedes(c.node, w.self) && !now.Before(o.leaveTo) {
 		return o.take(now, w)
 	}
 	if o.state == held && o.holder.mac == c.mac {

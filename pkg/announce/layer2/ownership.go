@@ -17,6 +17,7 @@ const (
 	opinionGap    = 20 * time.Millisecond
 	heldGap       = 200 * time.Millisecond
 	yieldGap      = 100 * time.Millisecond
+	returnWait    = time.Second // before an address is taken back; as Linux's neighbor/retrans_time_ms
 
 	probeEvery   = time.Minute            // for a second holder that nothing shows
 	conflictOver = 150 * time.Second      // unseen that long: two probes found nothing
@@ -97,7 +98,7 @@ type world struct {
 //
 //	       elected, nobody had it               silence
 //	idle ────────────────────────────► probing ─────────┐
-//	 │ │   elected, owner is down               silence  ▼
+//	 │ │   elected, owner is down or unheard    silence  ▼
 //	 │ └─────────────────────────────► verifying ────► owning ──┐
 //	 │        somebody answers │  ▲                     ▲ │     │ no longer
 //	 │                         ▼  │ silence             │ │     │ elected
@@ -119,6 +120,7 @@ type ownership struct {
 	holder   claim     // who holds it; zero when nobody is known to
 	told     bool      // that it is held
 	deferTo  string    // node that won a dispute, which isn't begun anew with it
+	leaveTo  time.Time // until then a node that answers is left to it
 
 	since     time.Time // of owning
 	nextProbe time.Time
@@ -161,12 +163,14 @@ func (o *ownership) elect(now time.Time, w *world, want Address) effects {
 
 // begin is the way of an elected node to owning.
 func (o *ownership) begin(now time.Time, w *world) effects {
-	o.sent, o.answered, o.holder, o.told = 0, false, claim{}, false
+	o.sent, o.answered, o.holder, o.told, o.leaveTo = 0, false, claim{}, false, time.Time{}
 	switch o.want.Previous {
 	case Nobody:
 		o.state, o.next = probing, now
 	case Down:
 		o.state, o.next = verifying, now
+	case Unheard:
+		o.state, o.next, o.leaveTo = verifying, now, now.Add(returnWait)
 	default:
 		return o.take(now, w)
 	}

@@ -136,6 +136,32 @@ func TestOwnership(t *testing.T) {
 			[]string{"0s probe", "20ms probe", "40ms probe", "60ms announce", "60ms took over"}, owning,
 		},
 		{
+			"back on the LAN: nobody has it meanwhile", nil,
+			func(d *driver) { d.elect(mine(Unheard)); d.until(time.Second) },
+			[]string{"0s probe", "20ms probe", "40ms probe", "60ms announce", "60ms took over"}, owning,
+		},
+		{
+			"back on the LAN: a node has it, and goes on for a second", nil,
+			func(d *driver) {
+				d.elect(mine(Unheard))
+				for _, at := range []time.Duration{1 * ms, 202 * ms, 402 * ms, 602 * ms, 802 * ms, 1002 * ms} {
+					d.until(at)
+					d.claimed(2)
+				}
+			},
+			[]string{"0s probe", "1ms held", "201ms probe", "401ms probe", "601ms probe", "801ms probe", "1.001s probe", "1.002s announce", "1.002s took over"}, owning,
+		},
+		{
+			"back on the LAN: the node that had it falls silent", nil,
+			func(d *driver) {
+				d.elect(mine(Unheard))
+				d.until(1 * ms)
+				d.claimed(2)
+				d.until(500 * ms)
+			},
+			[]string{"0s probe", "1ms held", "201ms probe", "401ms probe", "421ms probe", "441ms probe", "461ms announce", "461ms took over"}, owning,
+		},
+		{
 			"failover: the owner answers, only the membership lost it", []int{2},
 			func(d *driver) {
 				d.elect(mine(Down))

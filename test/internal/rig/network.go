@@ -184,13 +184,13 @@ func (s *State) Forward(host string) error {
 
 // connectionTimeouts are how long a node's kernel remembers a connection that
 // nothing is heard of, in seconds. The usual five days and minutes are too long
-// for a client that opens a hundred a second: it is back at the same port within
-// three minutes, and what a fault has left in the table would have its new
-// connection, and send it where the old one went: to a Pod that is no more.
-// They are longer than what lives here is silent: watches ping every 30 s.
+// for a client that opens a hundred a second: it may be back at the same port
+// within half a minute, and what a fault has left in the table would have its new
+// connection, and send it where the old one went: to a Pod that is no more. They
+// are longer than what lives here is silent: Go's keep-alive takes 15 s.
 var connectionTimeouts = map[string]string{
-	"syn_sent": "20", "syn_recv": "20", "established": "90", "fin_wait": "30", "close_wait": "60",
-	"last_ack": "30", "time_wait": "30", "max_retrans": "30", "unacknowledged": "60",
+	"syn_sent": "20", "syn_recv": "20", "established": "25", "fin_wait": "20", "close_wait": "20",
+	"last_ack": "20", "time_wait": "20", "max_retrans": "20", "unacknowledged": "20",
 }
 
 // ForgetConnections makes a host's kernel forget dead connections soon.
