@@ -17,7 +17,8 @@ const (
 	opinionGap    = 20 * time.Millisecond
 	heldGap       = 200 * time.Millisecond
 	yieldGap      = 100 * time.Millisecond
-	returnWait    = time.Second // before an address is taken back; as Linux's neighbor/retrans_time_ms
+	returnGap     = 100 * time.Millisecond // of probes on a link that is just up: the switch may not forward yet
+	returnWait    = time.Second            // before an address is taken back; as Linux's neighbor/retrans_time_ms
 
 	probeEvery   = time.Minute            // for a second holder that nothing shows
 	conflictOver = 150 * time.Second      // unseen that long: two probes found nothing
@@ -227,6 +228,9 @@ func (o *ownership) probed(now time.Time, sent bool) {
 		}
 	case verifying:
 		o.next = now.Add(opinionGap)
+		if now.Before(o.leaveTo) {
+			o.next = now.Add(returnGap)
+		}
 	case held, yielding:
 		o.next = now.Add(heldGap)
 	}

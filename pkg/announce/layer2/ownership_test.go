@@ -138,7 +138,7 @@ func TestOwnership(t *testing.T) {
 		{
 			"back on the LAN: nobody has it meanwhile", nil,
 			func(d *driver) { d.elect(mine(Unheard)); d.until(time.Second) },
-			[]string{"0s probe", "20ms probe", "40ms probe", "60ms announce", "60ms took over"}, owning,
+			[]string{"0s probe", "100ms probe", "200ms probe", "300ms announce", "300ms took over"}, owning,
 		},
 		{
 			"back on the LAN: a node has it, and goes on for a second", nil,
@@ -157,9 +157,9 @@ func TestOwnership(t *testing.T) {
 				d.elect(mine(Unheard))
 				d.until(1 * ms)
 				d.claimed(2)
-				d.until(500 * ms)
+				d.until(time.Second)
 			},
-			[]string{"0s probe", "1ms held", "201ms probe", "401ms probe", "421ms probe", "441ms probe", "461ms announce", "461ms took over"}, owning,
+			[]string{"0s probe", "1ms held", "201ms probe", "401ms probe", "501ms probe", "601ms probe", "701ms announce", "701ms took over"}, owning,
 		},
 		{
 			"failover: the owner answers, only the membership lost it", []int{2},
