@@ -10,7 +10,6 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"go4.org/netipx"
 	"pgregory.net/rapid"
 
 	"github.com/herald-lb/herald/pkg/config"
@@ -74,10 +73,6 @@ func naiveLowest(services []Service, a netip.Addr) netip.Addr {
 		}
 	}
 	return slices.MinFunc(slices.Collect(maps.Keys(group)), netip.Addr.Compare)
-}
-
-func mustRange(from, to string) netipx.IPRange {
-	return netipx.IPRangeFrom(netip.MustParseAddr(from), netip.MustParseAddr(to))
 }
 
 // mustConfig gives a configuration with a pool of each kind.

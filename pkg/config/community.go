@@ -18,7 +18,7 @@ type community struct {
 // wellKnown are the names that need no alias (IANA's registry of well-known
 // communities).
 var wellKnown = map[string]Community{
-	"graceful-shutdown":   65535<<16 | 0, // RFC 8326
+	"graceful-shutdown":   65535 << 16,   // RFC 8326
 	"accept-own":          65535<<16 | 1, // RFC 7611
 	"llgr-stale":          65535<<16 | 6, // RFC 9494
 	"no-llgr":             65535<<16 | 7, // RFC 9494

@@ -86,7 +86,7 @@ func checkPeers(t *testing.T, c *Config) {
 		if p.MyASN == 0 || p.PeerASN == 0 || p.Port == 0 || !p.Address.IsValid() || p.Address.Is4In6() {
 			t.Errorf("peer %q: %+v", p.Name, p)
 		}
-		if p.HoldTime != 0 && p.HoldTime < minHold || p.HoldTime > maxSeconds || p.KeepaliveTime > p.HoldTime {
+		if p.HoldTime != 0 && p.HoldTime < minHold || p.HoldTime > maxTimer || p.KeepaliveTime > p.HoldTime {
 			t.Errorf("peer %q: hold time %s, keepalive time %s", p.Name, p.HoldTime, p.KeepaliveTime)
 		}
 	}

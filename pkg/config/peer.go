@@ -12,7 +12,7 @@ import (
 const (
 	defaultPort = 179
 	minHold     = 3 * time.Second
-	maxSeconds  = 65535 * time.Second // BGP's timers have 16 bits
+	maxTimer    = 65535 * time.Second // BGP's timers have 16 bits
 
 	// maxPassword is the longest key of TCP_MD5SIG (TCP_MD5SIG_MAXKEYLEN).
 	maxPassword = 80
@@ -124,7 +124,7 @@ func (p *parser) timers(o object, peer *Peer) {
 	case !holdOK:
 	case hold != 0 && hold < minHold:
 		p.errorf(o.get("hold-time").place, "%s is too short", o.written("hold-time")).hint("write 0s, or 3s or more")
-	case hold > maxSeconds:
+	case hold > maxTimer:
 		p.errorf(o.get("hold-time").place, "%s is too long", o.written("hold-time")).hint("write 65535s or less")
 	}
 	keepalive, keepaliveOK := o.duration("keepalive-time")
@@ -139,7 +139,7 @@ func (p *parser) timers(o object, peer *Peer) {
 		p.errorf(at, "without KEEPALIVE messages the session ends after hold-time %s", hold).hint("write 1s or more")
 	}
 	connect, connectOK := o.duration("connect-time")
-	if connectOK && (connect < time.Second || connect > maxSeconds) {
+	if connectOK && (connect < time.Second || connect > maxTimer) {
 		p.errorf(o.get("connect-time").place, "%s is out of range", o.written("connect-time")).hint("1s to 65535s")
 	}
 	peer.HoldTime, peer.KeepaliveTime, peer.ConnectTime = hold, keepalive, connect

@@ -17,7 +17,6 @@ import (
 type LAN struct {
 	t      testing.TB
 	bridge *netlink.Bridge
-	hosts  int
 }
 
 // Host is a network namespace whose eth0 is plugged into the LAN.

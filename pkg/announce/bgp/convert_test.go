@@ -89,7 +89,7 @@ func TestRoutesSurviveTheLibrary(t *testing.T) {
 		{Prefix: prefix("192.0.2.0/24"), NextHop: addr("10.0.0.1")},
 		{Prefix: prefix("192.0.2.1/32"), NextHop: addr("10.0.0.1"), LocalPref: 100},
 		{Prefix: prefix("192.0.2.2/32"), NextHop: addr("10.0.0.1"), LocalPref: 4294967295,
-			Communities:      []config.Community{64512<<16 | 1, 65535<<16 | 0, 0xffffff01},
+			Communities:      []config.Community{64512<<16 | 1, 65535 << 16, 0xffffff01},
 			LargeCommunities: []config.LargeCommunity{{Global: 64512, Local1: 1, Local2: 4294967295}, {}}},
 		{Prefix: prefix("192.0.2.3/32"), NextHop: addr("2001:db8::1")},
 		{Prefix: prefix("2001:db8:1::/48"), NextHop: addr("2001:db8::1")},

@@ -97,7 +97,7 @@ func (g *guard) run(ctx context.Context) *ending {
 	case receiveErr = <-receiving:
 		receiving = nil
 		if g.libraryHasLastWord(receiveErr) {
-			sendErr, sending = waitFor(sending, closeTimeout)
+			sending, sendErr = waitFor(sending, closeTimeout)
 		}
 	}
 	cancel()
@@ -125,14 +125,14 @@ func (g *guard) libraryHasLastWord(err error) bool {
 }
 
 // waitFor returns the channel itself when nothing came in time.
-func waitFor(c chan error, limit time.Duration) (error, chan error) {
+func waitFor(c chan error, limit time.Duration) (chan error, error) {
 	t := time.NewTimer(limit)
 	defer t.Stop()
 	select {
 	case err := <-c:
-		return err, nil
+		return nil, err
 	case <-t.C:
-		return nil, c
+		return c, nil
 	}
 }
 

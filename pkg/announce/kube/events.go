@@ -22,7 +22,7 @@ const (
 	// eventRate and eventBurst keep a failover of thousands of addresses from
 	// becoming a flood of Events.
 	eventRate  rate.Limit = 10
-	eventBurst            = 100
+	eventBurst int        = 100
 	// repeatAfter is for how long the same news of a Service is not told again.
 	repeatAfter   = 10 * time.Minute
 	maxRemembered = 4096
