@@ -36,6 +36,10 @@ test-faults: tools ## the same with every fault and with routers: half an hour m
 test-unit: ## tests that need neither root nor a cluster
 	$(GO) test -race ./...
 
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck
+	@./test/lint.sh
+
 .PHONY: bench
 bench: tools ## the figures of this machine, beside the alternative, into test/results/
 	$(GO) -C test run ./cmd/bench
