@@ -99,8 +99,8 @@ func onCluster(t *testing.T) *cluster {
 	return shared.c
 }
 
-// needsTime skips a test that makes things fail, or needs routers, unless it is
-// asked for: together those take a quarter of an hour.
+// needsTime skips a test that takes its time unless it is asked for: together
+// those take a quarter of an hour.
 func needsTime(t *testing.T) {
 	t.Helper()
 	if os.Getenv("HERALD_TEST_FAULTS") == "" {

@@ -86,7 +86,6 @@ func (c *cluster) sum(t *testing.T, name string, labels ...string) float64 {
 // An address that a stranger has is not announced, and its Service's users are
 // told whose it is; it is announced when it is free.
 func TestAddressInUseIsNotAnnounced(t *testing.T) {
-	needsTime(t)
 	c := onCluster(t)
 	ns := c.namespace(t, "in-use")
 	mac := c.stranger(t)
@@ -127,7 +126,6 @@ func (c *cluster) flushNeighbours(t *testing.T) {
 // A stranger that takes an address in use is reported, and resisted at most once
 // in ten seconds.
 func TestAddressTakenInUseIsDefended(t *testing.T) {
-	needsTime(t)
 	c := onCluster(t)
 	mac := c.stranger(t)
 	s := c.site(t, "taken", 1)

@@ -52,7 +52,6 @@ func (s *site) enduring(t *testing.T, hostile func()) {
 
 // A flood of all kinds of ARP and neighbour discovery, most of it broken.
 func TestFloodOfFrames(t *testing.T) {
-	needsTime(t)
 	c := onCluster(t)
 	c.stranger(t)
 	s := c.site(t, "flood", 1)
@@ -168,7 +167,6 @@ func (c *cluster) flood(frames [][]byte, rate int, lasts time.Duration) (sent in
 // Questions in another VLAN, and for addresses that nobody owns, are not
 // answered.
 func TestOthersQuestionsAreNotAnswered(t *testing.T) {
-	needsTime(t)
 	c := onCluster(t)
 	c.stranger(t)
 	s := c.site(t, "others", 1)
@@ -199,7 +197,6 @@ func TestOthersQuestionsAreNotAnswered(t *testing.T) {
 
 // What reaches the members' port from others, or a second time, changes nothing.
 func TestGarbageAndReplaysOnTheMembersPort(t *testing.T) {
-	needsTime(t)
 	c := onCluster(t)
 	c.stranger(t)
 	s := c.site(t, "garbage", 1)

@@ -17,7 +17,6 @@ import (
 // owner that did not answer that would be asked for anew by multicast again
 // and again, and be lost where that is filtered.
 func TestIPv6OwnerAnswersUnicastQuestions(t *testing.T) {
-	needsTime(t)
 	c := onCluster(t)
 	s := c.site(t, "unicast", 1)
 	six := s.both()[1]

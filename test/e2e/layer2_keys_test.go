@@ -16,7 +16,6 @@ import (
 // A new key beside the old one, and later alone: no member is lost and nothing
 // moves.
 func TestKeyRotation(t *testing.T) {
-	needsTime(t)
 	c := onCluster(t)
 	s := c.site(t, "keys", 2)
 	secrets := c.Client().CoreV1().Secrets(herald.Namespace)

@@ -17,7 +17,6 @@ import (
 
 // What is planned costs no connection, in either family.
 func TestPlannedMovesCostNothing(t *testing.T) {
-	needsTime(t)
 	c := onCluster(t)
 	s := c.site(t, "planned", 2)
 	ctx := context.Background()

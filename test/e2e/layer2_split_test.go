@@ -37,7 +37,6 @@ const healsWithin = time.Second + 250*time.Millisecond
 // The owner and the others don't see each other, clients see both: each side
 // may have an owner. There is one when they see each other again.
 func TestPartitionHeals(t *testing.T) {
-	needsTime(t)
 	c := onCluster(t)
 	s := c.site(t, "partition", 2)
 	heal, err := c.Part(t.Context(), s.owner)
@@ -63,7 +62,6 @@ func TestPartitionHeals(t *testing.T) {
 // The owner and the next in line are cut off; the third takes over, and gives
 // back when the cables are mended.
 func TestAllButOneCutOff(t *testing.T) {
-	needsTime(t)
 	c := onCluster(t)
 	s := c.site(t, "cut-off", 2)
 	left := s.server // it has the web server, too
