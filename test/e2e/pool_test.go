@@ -146,7 +146,7 @@ func TestManyServicesAtOnce(t *testing.T) {
 		all = append(all, <-errs)
 	}
 	c.must(t, errors.Join(all...))
-	took := eventually(t, 3*time.Minute, fmt.Sprintf("%d Services have addresses", n), func() error {
+	took := eventually(t, time.Minute, fmt.Sprintf("%d Services have addresses", n), func() error {
 		list, err := c.Client().CoreV1().Services(ns).List(t.Context(), metav1.ListOptions{})
 		if err != nil {
 			return err
