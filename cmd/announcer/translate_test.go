@@ -86,7 +86,7 @@ func TestTranslateDesired(t *testing.T) {
 
 // The two enumerations are converted by number.
 func TestPredecessorsAreAlike(t *testing.T) {
-	for a, l := range map[agent.Predecessor]layer2.Predecessor{agent.Nobody: layer2.Nobody, agent.Alive: layer2.Alive, agent.Down: layer2.Down} {
+	for a, l := range map[agent.Predecessor]layer2.Predecessor{agent.Nobody: layer2.Nobody, agent.Alive: layer2.Alive, agent.Down: layer2.Down, agent.Unheard: layer2.Unheard} {
 		if layer2.Predecessor(a) != l {
 			t.Errorf("%v is converted to %v", a, layer2.Predecessor(a))
 		}

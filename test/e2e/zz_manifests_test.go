@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -241,13 +242,46 @@ func TestAnnouncerSaysWhatItLacks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program := filepath.Join(filepath.Dir(image), "announcer")
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, program)
-	cmd.Env = []string{}
-	out, err := cmd.CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "node name") {
-		t.Errorf("without a node name: %v, %s", err, out)
+	dir := t.TempDir()
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // for any user
+		t.Fatal(err)
+	}
+	program, kubeconfig := filepath.Join(dir, "announcer"), filepath.Join(dir, "kubeconfig")
+	for to, content := range map[string]func() ([]byte, error){
+		program:    func() ([]byte, error) { return os.ReadFile(filepath.Join(filepath.Dir(image), "announcer")) },
+		kubeconfig: func() ([]byte, error) { return []byte(nowhere), nil },
+	} {
+		b, err := content()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, b, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	surroundings := []string{"--node-name=n1", "--namespace=herald-system", "--host-ip=127.0.0.1", "--kubeconfig=" + kubeconfig, "--memberlist-keys=" + t.TempDir()}
+	for _, c := range []struct {
+		name string
+		args []string
+		user uint32
+		want string
+	}{
+		{"node name", nil, 0, "node name"},
+		{"capability", surroundings, 65532, "NET_RAW"},
+		{"key", surroundings, 0, "herald-system/memberlist"},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, program, c.args...)
+		cmd.Env = []string{}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: c.user, Gid: c.user}}
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), c.want) {
+			t.Errorf("without its %s: %v, %s", c.name, err, out)
+		}
 	}
 }
+
+// nowhere is a kubeconfig whose API server nobody needs to reach.
+const nowhere = `{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c}}],
+  clusters: [{name: c, cluster: {server: "http://127.0.0.1:1"}}]}`
