@@ -73,8 +73,18 @@ func testMultihop(t *testing.T, between, r *bgptest.Router, minimumTTL uint8) {
 
 	node.Peer.Multihop = true
 	w := startWatched(t)
-	w.minimumTTL = minimumTTL
+	w.minimumTTL = 254 // the usual one
 	w.apply(node)
+	if minimumTTL < 254 {
+		bgptest.Eventually(t, 15*time.Second, "BFD does not take what seems to come from far", func() error {
+			if s := w.bfd.States(); len(s) != 1 || !strings.Contains(s[0].Reason, fmt.Sprintf("TTL %d, less than 254", minimumTTL)) {
+				return fmt.Errorf("%+v", s)
+			}
+			return nil
+		})
+		w.minimumTTL = minimumTTL
+		w.apply(node)
+	}
 	w.up(t)
 	installed := func() {
 		t.Helper()
