@@ -10,7 +10,7 @@ import (
 	"github.com/herald-lb/herald/pkg/config"
 )
 
-// Two sessions: eBGP over IPv4 with a password, iBGP over IPv6.
+// Two sessions: eBGP over IPv4 with a password, iBGP over IPv6 on another port.
 const birdTwoSessions = `
 router id 10.255.0.2;
 protocol device {}
@@ -23,7 +23,7 @@ template bgp node {
 	ipv6 { import all; export none; };
 }
 protocol bgp outside from node { local 10.1.0.2 as 65000; neighbor 10.1.0.1 as 64512; password "right"; }
-protocol bgp inside from node { local 2001:db8:1::2 as 65000; neighbor 2001:db8:1::11 as 65000; }
+protocol bgp inside from node { local 2001:db8:1::2 port 1790 as 65000; neighbor 2001:db8:1::11 as 65000; }
 `
 
 func TestBIRD(t *testing.T) { bgptest.Run(t, testBIRD, bgptest.BIRD...) }
@@ -32,7 +32,7 @@ func testBIRD(t *testing.T) {
 	r := bgptest.NewRouter(t, "rt2", twoLinks)
 	r.StartBIRD(birdTwoSessions)
 	ebgp := Peer{LocalASN: 64512, PeerASN: 65000, Address: addr("10.1.0.2"), Port: 179, RouterID: addr("10.1.0.1"), SourceAddress: addr("10.1.0.1"), Password: "right", HoldTime: 9 * time.Second}
-	ibgp := Peer{LocalASN: 65000, PeerASN: 65000, Address: addr("2001:db8:1::2"), Port: 179, RouterID: addr("10.1.0.11"), SourceAddress: addr("2001:db8:1::11"), HoldTime: 9 * time.Second, RestartTime: time.Minute}
+	ibgp := Peer{LocalASN: 65000, PeerASN: 65000, Address: addr("2001:db8:1::2"), Port: 1790, RouterID: addr("10.1.0.11"), SourceAddress: addr("2001:db8:1::11"), HoldTime: 9 * time.Second, RestartTime: time.Minute}
 	tagged := func(r *Route) {
 		r.Communities = []config.Community{64512<<16 | 7, 65535<<16 | 0xff01}
 		r.LargeCommunities = []config.LargeCommunity{{Global: 64512, Local1: 1, Local2: 2}}
