@@ -3,7 +3,6 @@ package e2e
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -48,9 +47,11 @@ func (r *routed) watched(t *testing.T) {
 	})
 }
 
-// A node that loses power is no way any more as soon as BFD says so, although
-// the routers would have kept its routes over a restart.
-func TestBGPPowerLossWithBFD(t *testing.T) {
+// Routers that watch a node by BFD drop its routes when BFD ends, although they
+// would have kept them over a restart. So an announcer that is told to stop has
+// new connections moved away before; and a node that loses power is no way any
+// more at once.
+func TestBGPWithBFD(t *testing.T) {
 	r := onRouted(t)
 	r.apply(t, withBFD())
 	t.Cleanup(func() {
@@ -66,6 +67,18 @@ func TestBGPPowerLossWithBFD(t *testing.T) {
 	r.inKernel(t, lab.Router, a, all...)
 	r.inKernel(t, birdHost, a, all...)
 	r.reach(t, a)
+	r.unnoticed(t, a, func() {
+		r.restartAnnouncer(t, "n2")
+		if told := r.leaves(t, "n2", a, "FRR", "BIRD"); !told["FRR"] || !told["BIRD"] {
+			t.Errorf("who was told with GRACEFUL_SHUTDOWN and local preference 0: %v", told)
+		}
+		r.must(t, r.WaitRollout(t.Context()))
+		r.sessions(t, "frr", "bird")
+		r.watched(t)
+		r.inKernel(t, lab.Router, a, all...)
+		r.inKernel(t, birdHost, a, all...)
+	})
+
 	_, stop, err := r.Probe(far, probe.Options{Target: netip.AddrPortFrom(a, 80)})
 	r.must(t, err)
 	time.Sleep(time.Second)
@@ -100,9 +113,11 @@ func TestBGPDrainWithoutFailedConnections(t *testing.T) {
 	r.reach(t, a)
 	told := map[string]bool{}
 	r.unnoticed(t, a, func() {
-		r.drainAndReturn(t, a, told, "drain", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s")
+		r.drainAndReturn(t, a, "drain", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s") // it waits for the pods
 		for range 4 {
-			r.drainAndReturn(t, a, told, "cordon")
+			for router, seen := range r.drainAndReturn(t, a, "cordon") {
+				told[router] = told[router] || seen
+			}
 		}
 	})
 	if !told["FRR"] || !told["BIRD"] {
@@ -117,8 +132,8 @@ func TestBGPDrainWithoutFailedConnections(t *testing.T) {
 }
 
 // drainAndReturn has kubectl cordon or drain n3, until its routes have gone, and
-// uncordons it. It notes which routers were seen to be told before.
-func (r *routed) drainAndReturn(t *testing.T, a netip.Addr, told map[string]bool, how ...string) {
+// uncordons it. It returns which routers were seen to be told before.
+func (r *routed) drainAndReturn(t *testing.T, a netip.Addr, how ...string) (told map[string]bool) {
 	t.Helper()
 	kubectl := func(args ...string) {
 		t.Helper()
@@ -127,19 +142,32 @@ func (r *routed) drainAndReturn(t *testing.T, a netip.Addr, told map[string]bool
 	}
 	t.Cleanup(func() { kubectl("uncordon", "n3") })
 	kubectl(append(how, "n3")...)
-	eventually(t, soon, "n3 is no way any more", func() error {
+	told = r.leaves(t, "n3", a, "FRR", "BIRD")
+	kubectl("uncordon", "n3")
+	r.inKernel(t, lab.Router, a, all...)
+	return told
+}
+
+// leaves waits until a node is no way to an address any more for certain
+// routers, and returns which of them were seen to be told before, by
+// GRACEFUL_SHUTDOWN and local preference 0.
+func (r *routed) leaves(t *testing.T, node string, a netip.Addr, routers ...string) (told map[string]bool) {
+	t.Helper()
+	told = map[string]bool{}
+	eventually(t, soon, node+" is no way any more", func() error {
 		left := 0
-		for _, at := range []struct {
-			router, community string
-			paths             func(string) ([]path, error)
-		}{{"FRR", "graceful", r.frrPaths}, {"BIRD", "(65535,0)", r.birdPaths}} {
-			got, err := at.paths(single(a))
+		for _, router := range routers {
+			paths, community := r.frrPaths, "graceful"
+			if router == "BIRD" {
+				paths, community = r.birdPaths, "(65535,0)"
+			}
+			got, err := paths(single(a))
 			if err != nil {
 				return err
 			}
-			if i := slices.IndexFunc(got, func(p path) bool { return p.via == "n3" }); i >= 0 {
+			if i := slices.IndexFunc(got, func(p path) bool { return p.via == node }); i >= 0 {
 				left++
-				told[at.router] = told[at.router] || strings.Contains(got[i].communities, at.community) && got[i].localPref == 0
+				told[router] = told[router] || strings.Contains(got[i].communities, community) && got[i].localPref == 0
 			}
 		}
 		if left > 0 {
@@ -147,8 +175,7 @@ func (r *routed) drainAndReturn(t *testing.T, a netip.Addr, told map[string]bool
 		}
 		return nil
 	})
-	kubectl("uncordon", "n3")
-	r.inKernel(t, lab.Router, a, all...)
+	return told
 }
 
 // unnoticed does something while a client behind FRR opens 100 connections a
@@ -210,28 +237,40 @@ func TestBGPRollingRestart(t *testing.T) {
 	r.inKernel(t, lab.Router, a, all...)
 	r.inKernel(t, birdHost, a, all...)
 	r.reach(t, a)
-	ways := r.watchKernel(t, lab.Router, a)
 	conn := r.hold(t, a)
-	r.unnoticed(t, a, func() {
-		_, err := r.Kubectl(t.Context(), "-n", "herald-system", "rollout", "restart", "daemonset/announcer")
-		r.must(t, err)
-		r.must(t, r.WaitRollout(t.Context()))
-		r.sessions(t, "frr", "frr6", "bird", "bird6")
+	r.unmoved(t, a, func() {
+		r.unnoticed(t, a, func() {
+			_, err := r.Kubectl(t.Context(), "-n", "herald-system", "rollout", "restart", "daemonset/announcer")
+			r.must(t, err)
+			r.must(t, r.WaitRollout(t.Context()))
+			r.sessions(t, "frr", "frr6", "bird", "bird6")
+		})
 	})
-	if changes := ways(); len(changes) > 0 {
-		t.Errorf("the router's kernel saw routes change: %v", changes)
-	}
 	if n, err := conn(); err != nil || n < 3 {
 		t.Errorf("a connection from before was answered %d times and broke: %v", n, err)
 	}
 
 	// A crash is no different.
-	ways = r.watchKernel(t, lab.Router, a)
-	r.must(t, r.KillProcess("n2", "announcer", unix.SIGKILL))
-	time.Sleep(time.Second)
-	r.sessions(t, "frr", "frr6", "bird", "bird6")
-	if changes := ways(); len(changes) > 0 {
-		t.Errorf("after a crash the router's kernel saw routes change: %v", changes)
+	r.unmoved(t, a, func() {
+		r.must(t, r.KillProcess("n2", "announcer", unix.SIGKILL))
+		time.Sleep(time.Second)
+		r.sessions(t, "frr", "frr6", "bird", "bird6")
+	})
+}
+
+// unmoved does something in which no route to an address may change in the
+// routers' kernels.
+func (r *routed) unmoved(t *testing.T, a netip.Addr, do func()) {
+	t.Helper()
+	kernels := map[string]func() []change{}
+	for _, host := range []string{lab.Router, birdHost} {
+		kernels[host] = r.watchKernel(t, host, a)
+	}
+	do()
+	for host, changes := range kernels {
+		if c := changes(); len(c) > 0 {
+			t.Errorf("the kernel of %s saw routes change: %v", host, c)
+		}
 	}
 }
 
@@ -259,23 +298,14 @@ func TestBGPStopWhereARouterForgets(t *testing.T) {
 	r.reach(t, a)
 	kept := r.watchKernel(t, birdHost, a)
 
-	told := false
 	r.unnoticed(t, a, func() {
 		r.restartAnnouncer(t, "n3")
-		eventually(t, soon, "n3 is no way any more", func() error {
-			got, err := r.frrPaths(single(a))
-			if i := slices.IndexFunc(got, func(p path) bool { return p.via == "n3" }); i >= 0 {
-				told = told || strings.Contains(got[i].communities, "graceful") && got[i].localPref == 0
-				err = errors.New("it is one")
-			}
-			return err
-		})
+		if told := r.leaves(t, "n3", a, "FRR"); !told["FRR"] {
+			t.Error("FRR was not told with GRACEFUL_SHUTDOWN")
+		}
 		r.must(t, r.WaitRollout(t.Context()))
 		r.inKernel(t, lab.Router, a, all...)
 	})
-	if !told {
-		t.Error("FRR was not told with GRACEFUL_SHUTDOWN")
-	}
 
 	lost := r.watchKernel(t, lab.Router, a)
 	r.must(t, r.KillProcess("n2", "announcer", unix.SIGKILL))
