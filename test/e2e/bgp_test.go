@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -49,8 +50,14 @@ func TestBGPRoutesReachRoutersAndClients(t *testing.T) {
 		}
 		r.inKernel(t, birdHost, a, all...)
 		r.reach(t, a)
+		r.reachFrom(t, beyond, a)
 	}
 	r.eventOnNode(t, "n1", "BGPSessionUp", `"frr"`)
+	for _, node := range r.Nodes() {
+		if out, err := r.Exec(t.Context(), node, "ss", "-Hltn", "sport", "=", ":179"); err != nil || out != "" {
+			t.Errorf("on port 179 of %s, which is for other speakers, listens %s, %v", node, out, err)
+		}
+	}
 }
 
 // With the endpoints' own nodes alone a client's connections are spread over
@@ -92,6 +99,31 @@ func TestBGPLocalPolicy(t *testing.T) {
 	const label = "node.kubernetes.io/exclude-from-external-load-balancers"
 	r.patchNode(t, "n1", `{"metadata":{"labels":{"`+label+`":""}}}`, `{"metadata":{"labels":{"`+label+`":null}}}`)
 	r.leads(t, r.frrPaths, single(a), "n3")
+	r.leads(t, r.birdPaths, single(a), "n3")
+	r.noNetwork(t, "n3")
+	r.leads(t, r.frrPaths, single(a))
+	r.leads(t, r.birdPaths, single(a))
+
+	// As soon as an endpoint is ready anywhere: here n1, which is excluded.
+	r.patch(t, ns, "web", `{"spec":{"externalTrafficPolicy":"Cluster","selector":{"group":null,"app":"web"}}}`)
+	r.leads(t, r.frrPaths, single(a), "n2")
+	r.leads(t, r.birdPaths, single(a), "n2")
+	_, err = r.Kubectl(t.Context(), "-n", ns, "scale", "deployment/web", "--replicas=0")
+	r.must(t, err)
+	r.leads(t, r.frrPaths, single(a))
+	r.leads(t, r.birdPaths, single(a))
+}
+
+// noNetwork gives a node the condition NetworkUnavailable, until the test ends.
+func (r *routed) noNetwork(t *testing.T, node string) {
+	t.Helper()
+	set := func(status string) {
+		_, err := r.Client().CoreV1().Nodes().PatchStatus(context.Background(), node,
+			[]byte(`{"status":{"conditions":[{"type":"NetworkUnavailable","status":"`+status+`"}]}}`))
+		r.must(t, err)
+	}
+	set("True")
+	t.Cleanup(func() { set("False") })
 }
 
 // An aggregate is there as long as an address in it is; peers and
@@ -100,29 +132,45 @@ func TestBGPAggregates(t *testing.T) {
 	r := onRouted(t)
 	ns := r.namespace(t, "bgp-aggregates")
 	r.workload(t, ns, "web", 1, "n2")
-	const whole = "10.77.1.0/28"
+	const whole, whole6 = "10.77.1.0/28", "fd77:1::/124"
 	for _, name := range []string{"one", "two"} {
-		r.expose(t, ns, name, annotated("address-pool", "aggregated"))
+		r.expose(t, ns, name, dualStack, annotated("address-pool", "aggregated"))
 	}
-	one, two := r.address(t, ns, "one"), r.address(t, ns, "two")
+	var four []netip.Addr
+	for _, name := range []string{"one", "two"} {
+		addrs := r.addresses(t, ns, name, 2)
+		four = append(four, addrs[0])
+		paths, _ := r.leads(t, r.frrPaths, single(addrs[0]), "n1")
+		if len(paths) != 1 || paths[0].communities != "noAdvertise" && paths[0].communities != "no-advertise" {
+			t.Errorf("%v: %+v", addrs[0], paths)
+		}
+		if got, err := r.birdPaths(single(addrs[0])); err != nil || slices.ContainsFunc(got, func(p path) bool { return p.localPref != 150 }) {
+			t.Errorf("BIRD knows of %v alone: %+v, %v", addrs[0], got, err)
+		}
+		for _, a := range addrs {
+			r.reach(t, a)
+			r.reachFrom(t, beyond, a)
+		}
+	}
 	paths, _ := r.leads(t, r.birdPaths, whole, all...)
 	if i := slices.IndexFunc(paths, func(p path) bool { return p.localPref != 150 || p.communities != "" }); i >= 0 {
 		t.Errorf("%+v", paths[i])
 	}
-	for _, a := range []netip.Addr{one, two} {
-		paths, _ = r.leads(t, r.frrPaths, single(a), "n1")
-		if len(paths) != 1 || paths[0].communities != "noAdvertise" && paths[0].communities != "no-advertise" {
-			t.Errorf("%v: %+v", a, paths)
-		}
-		if got, err := r.birdPaths(single(a)); err != nil || slices.ContainsFunc(got, func(p path) bool { return p.localPref != 150 }) {
-			t.Errorf("BIRD knows of %v alone: %+v, %v", a, got, err)
-		}
-	}
+	r.leads(t, r.frrPaths, whole6, all...)
+	r.leads(t, r.birdPaths, whole6, all...)
+
 	_, err := r.Kubectl(t.Context(), "-n", ns, "delete", "service", "one")
 	r.must(t, err)
-	r.leads(t, r.frrPaths, single(one))
+	r.leads(t, r.frrPaths, single(four[0]))
+	r.leads(t, r.frrPaths, single(four[1]), "n1")
+	for _, routes := range []func(string) ([]path, error){r.frrPaths, r.birdPaths} {
+		r.leads(t, routes, whole6, all...)
+	}
 	r.leads(t, r.birdPaths, whole, all...)
 	_, err = r.Kubectl(t.Context(), "-n", ns, "delete", "service", "two")
 	r.must(t, err)
+	r.leads(t, r.frrPaths, single(four[1]))
+	r.leads(t, r.frrPaths, whole6)
+	r.leads(t, r.birdPaths, whole6)
 	r.leads(t, r.birdPaths, whole)
 }

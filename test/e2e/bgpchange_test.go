@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/herald-lb/herald/test/herald"
+	"github.com/herald-lb/herald/test/lab"
 )
 
 // A session whose key is wrong says so, leaves the others alone, and comes back
@@ -104,7 +105,7 @@ func TestBGPChangesLive(t *testing.T) {
 			return nil
 		}},
 	}
-	doc := base
+	doc := strings.Replace(base, "[frr6, bird6]", "[frr6]", 1) // the one that goes may not be named
 	for _, step := range steps {
 		next := strings.Replace(doc, step.from, step.to, 1)
 		if next == doc {
@@ -138,21 +139,108 @@ func TestBGPNodeSelectors(t *testing.T) {
 	r := onRouted(t)
 	base := testfile("bgp.yaml")
 	t.Cleanup(func() { r.apply(t, base) })
-	r.apply(t, strings.Replace(base, "  peer-address: fd31::1\n", "  peer-address: fd31::1\n  node-selectors: [{match-expressions: [{key: rack, operator: In, values: [a, b]}]}]\n", 1))
+	const selector = "  node-selectors: [{match-expressions: [{key: rack, operator: In, values: [a, b]}]}]\n"
+	doc := base
+	for _, peer := range []string{"  peer-address: fd31::1\n", "  peer-address: fd31::101"} {
+		doc = strings.Replace(doc, peer, selector+peer, 1)
+	}
+	r.apply(t, doc)
 	count := func(want int) {
 		t.Helper()
-		eventually(t, 20*time.Second, fmt.Sprintf("%d nodes connect", want), func() error {
-			if n, err := r.established("frr6"); err != nil || n != want {
-				return fmt.Errorf("%d sessions, %v", n, err)
-			}
-			return nil
-		})
+		for _, router := range []string{"frr6", "bird6"} {
+			eventually(t, 20*time.Second, fmt.Sprintf("%d nodes connect to %s", want, router), func() error {
+				if n, err := r.established(router); err != nil || n != want {
+					return fmt.Errorf("%d sessions, %v", n, err)
+				}
+				return nil
+			})
+		}
 	}
 	count(0)
 	r.patchNode(t, "n2", `{"metadata":{"labels":{"rack":"b"}}}`, `{"metadata":{"labels":{"rack":null}}}`)
 	count(1)
 	r.patchNode(t, "n2", `{"metadata":{"labels":{"rack":"c"}}}`, `{"metadata":{"labels":{"rack":null}}}`)
 	count(0)
+}
+
+// Sessions of one node with routers that it has sessions with already: from
+// another address, as other systems, with router-ids and timers of their own.
+// The address of a pool that only they are told of is reached through them.
+func TestBGPPeerSettings(t *testing.T) {
+	r := onRouted(t)
+	const source = "192.168.31.211"
+	_, err := r.Exec(t.Context(), "n1", "ip", "address", "add", source+"/24", "dev", "eth0")
+	r.must(t, err)
+	t.Cleanup(func() {
+		_, err := r.Exec(context.Background(), "n1", "ip", "address", "del", source+"/24", "dev", "eth0")
+		r.must(t, err)
+	})
+	r.must(t, r.frr.Configure(t.Context(), "router bgp 64513\n neighbor "+source+" remote-as 64700\n neighbor "+source+" passive\n address-family ipv4 unicast\n  neighbor "+source+" activate\n"))
+	t.Cleanup(func() {
+		r.must(t, r.frr.Configure(context.Background(), "router bgp 64513\n no neighbor "+source+"\n"))
+	})
+	r.must(t, r.bird.Configure(t.Context(), testfile("bird.conf")+`
+protocol bgp n1own {
+	local 192.168.31.101 as 64512;
+	neighbor `+source+` as 64701;
+	passive on;
+	ipv4 { import all; export none; };
+}
+`))
+	t.Cleanup(func() { r.must(t, r.bird.Configure(context.Background(), testfile("bird.conf"))) })
+	base := testfile("bgp.yaml")
+	t.Cleanup(func() { r.apply(t, base) })
+	const common = "source-address: " + source + ", hold-time: 6s, keepalive-time: 1s, node-selectors: [{match-labels: {kubernetes.io/hostname: n1}}]"
+	r.apply(t, strings.Replace(base, "address-pools:\n", `- {name: own, my-asn: 64700, peer-asn: 64513, peer-address: 192.168.31.1, router-id: 10.9.9.9, `+common+`}
+- {name: own-bird, my-asn: 64701, peer-asn: 64512, peer-address: 192.168.31.101, router-id: 10.9.9.10, `+common+`}
+address-pools:
+- name: own
+  protocol: bgp
+  addresses: [10.77.2.0/28]
+  auto-assign: false
+  bgp-advertisements: [{peers: [own, own-bird]}]
+`, 1))
+	eventually(t, 20*time.Second, "the session with FRR is as configured", func() error {
+		n, err := r.neighbors()
+		if err != nil {
+			return err
+		}
+		got := n[source]
+		if want := (frrNeighbor{
+			BgpState: "Established", ConnectionsEstablished: 1, RemoteAs: 64700, RemoteRouterID: "10.9.9.9",
+			BgpTimerHoldTimeMsecs: 6000, LastResetDueTo: got.LastResetDueTo,
+		}); got != want {
+			return fmt.Errorf("it is %+v", got)
+		}
+		return nil
+	})
+	eventually(t, 20*time.Second, "the session with BIRD is as configured", func() error {
+		out, err := r.bird.Show(context.Background(), "show protocols all n1own")
+		for _, want := range []string{"Established", "Neighbor AS:      64701", "Neighbor ID:      10.9.9.10", "/6\n"} {
+			if err == nil && !strings.Contains(out, want) {
+				err = fmt.Errorf("no %q in %s", want, out)
+			}
+		}
+		return err
+	})
+
+	ns := r.namespace(t, "bgp-settings")
+	r.workload(t, ns, "web", 1, "n2")
+	r.expose(t, ns, "web", annotated("address-pool", "own"))
+	a := r.address(t, ns, "web")
+	for name, paths := range map[string]func(string) ([]path, error){"64700": r.frrPaths, "64701": r.birdPaths} {
+		got, _ := r.leads(t, paths, single(a), source)
+		if len(got) != 1 || got[0].asPath != name {
+			t.Errorf("%+v, want one by AS %s", got, name)
+		}
+	}
+	for _, host := range []string{lab.Router, birdHost} {
+		if out, err := r.Exec(t.Context(), host, "ip", "route", "show", a.String()); err != nil || !strings.Contains(out, "via "+source) {
+			t.Errorf("%s: %s, %v", host, out, err)
+		}
+	}
+	r.reach(t, a)
+	r.reachFrom(t, beyond, a)
 }
 
 // A document with a mistake changes nothing, and the mistake is named.

@@ -40,12 +40,20 @@ func testfile(name string) string {
 
 const (
 	birdHost = "bird"
-	far      = "far" // a client behind FRR
+	far      = "far"    // a client behind FRR
+	beyond   = "beyond" // a client behind BIRD
 )
 
+// The cables between routers and their clients: the router's end first.
 var (
-	farNear4, far4 = netip.MustParsePrefix("10.88.0.1/24"), netip.MustParsePrefix("10.88.0.2/24")
-	farNear6, far6 = netip.MustParsePrefix("fd88::1/64"), netip.MustParsePrefix("fd88::2/64")
+	farCables = [][2]netip.Prefix{
+		{netip.MustParsePrefix("10.88.0.1/24"), netip.MustParsePrefix("10.88.0.2/24")},
+		{netip.MustParsePrefix("fd88::1/64"), netip.MustParsePrefix("fd88::2/64")},
+	}
+	beyondCables = [][2]netip.Prefix{
+		{netip.MustParsePrefix("10.89.0.1/24"), netip.MustParsePrefix("10.89.0.2/24")},
+		{netip.MustParsePrefix("fd89::1/64"), netip.MustParsePrefix("fd89::2/64")},
+	}
 )
 
 // routed is a cluster whose router is FRR, with BIRD beside it on the LAN.
@@ -90,12 +98,26 @@ func newRouted(ctx context.Context) (*routed, error) {
 }
 
 func (r *routed) startRouters(ctx context.Context) (err error) {
-	err = errors.Join(
-		r.AddFarHost(far, lab.Router, farNear4, far4), r.AddFarHost(far, lab.Router, farNear6, far6), r.AddHost(birdHost),
-		r.Apply(ctx, secret("frr", "lab-key")),
-	)
-	if err != nil {
+	if err := errors.Join(r.AddHost(birdHost), r.Apply(ctx, secret("frr", "lab-key"))); err != nil {
 		return err
+	}
+	for _, c := range farCables {
+		if err := r.AddFarHost(far, lab.Router, c[0], c[1]); err != nil {
+			return err
+		}
+	}
+	for _, c := range beyondCables {
+		if err := r.AddFarHost(beyond, birdHost, c[0], c[1]); err != nil {
+			return err
+		}
+		// The nodes' gateway is FRR's host.
+		through, err := r.Address(birdHost, c[0].Addr())
+		if err != nil {
+			return err
+		}
+		if err := r.AddRoute(lab.Router, c[0].Masked(), through); err != nil {
+			return err
+		}
 	}
 	if r.frr, err = router.StartFRR(ctx, r.Lab, lab.Router, testfile("frr.conf")); err != nil {
 		return err
@@ -126,6 +148,9 @@ type frrNeighbor struct {
 	BgpState               string
 	ConnectionsEstablished int
 	LastResetDueTo         string
+	RemoteAs               uint32
+	RemoteRouterID         string
+	BgpTimerHoldTimeMsecs  int
 }
 
 func (r *routed) neighbors() (map[string]frrNeighbor, error) {
@@ -327,18 +352,61 @@ func (r *routed) inKernel(t *testing.T, host string, a netip.Addr, nodes ...stri
 	})
 }
 
-// reach waits until a client behind FRR is answered again and again, so that by
-// whichever node a connection comes, kube-proxy there knows the Service.
+// reach waits until every node's kube-proxy knows a Service's address, and sees
+// to it that a client behind FRR is answered by it.
 func (r *routed) reach(t *testing.T, a netip.Addr) {
 	t.Helper()
-	eventually(t, soon, fmt.Sprintf("%v answers by all nodes", a), func() error {
+	r.proxied(t, a)
+	r.reachFrom(t, far, a)
+}
+
+func (r *routed) reachFrom(t *testing.T, host string, a netip.Addr) {
+	t.Helper()
+	eventually(t, soon, fmt.Sprintf("%v answers %s by all nodes", a, host), func() error {
 		for range 30 {
-			if _, err := r.Get(t.Context(), far, "http://"+netip.AddrPortFrom(a, 80).String()+"/"); err != nil {
+			if _, err := r.Get(t.Context(), host, "http://"+netip.AddrPortFrom(a, 80).String()+"/"); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// proxied waits until every node's kube-proxy knows a Service's address, and
+// makes the nodes' kernels forget earlier connections to that address: how a
+// connection is translated is decided once, by its first packet, and a later
+// one from the same port of the client goes by that. There are two kinds that
+// would fail a test which opens thousands of them:
+//
+//   - A router can be faster than kube-proxy. A SYN that comes to a node before
+//     the rules is not translated, and this is kept for two minutes; the later
+//     connection goes back and forth between router and node ("no route to
+//     host").
+//   - The end of a connection may not have come to the node that saw its
+//     beginning, as routes have changed meanwhile. It then leads to a pod of an
+//     earlier test, whose Service had the same address ("no connection").
+func (r *routed) proxied(t *testing.T, a netip.Addr) {
+	t.Helper()
+	family := "ip"
+	if a.Is6() {
+		family = "ip6"
+	}
+	for _, node := range r.Nodes() {
+		eventually(t, soon, fmt.Sprintf("kube-proxy on %s knows %v", node, a), func() error {
+			out, err := r.Exec(t.Context(), node, "nft", "list", "map", family, "kube-proxy", "service-ips")
+			if err == nil && !strings.Contains(out, " "+a.String()+" . tcp . 80 ") {
+				err = errors.New("it does not")
+			}
+			return err
+		})
+		eventually(t, soon, fmt.Sprintf("%s forgets connections to %v", node, a), func() error {
+			_, err := r.Exec(t.Context(), node, "conntrack", "-D", "-d", a.String())
+			if err != nil && strings.Contains(err.Error(), " 0 flow entries") {
+				return nil
+			}
+			return err // one that is over by itself at that moment ends it, too
+		})
+	}
 }
 
 // single is the prefix of one address.

@@ -63,8 +63,13 @@ type received struct {
 	packet   Packet
 }
 
-// peers maps who may send packets to the least TTL that they may have.
-type peers map[endpoint]int
+// peers maps who may send packets to the terms on which they are taken.
+type peers map[endpoint]*terms
+
+type terms struct {
+	least int          // TTL that packets must have
+	seen  atomic.Int32 // TTL of the last packet that had less; 0: none did
+}
 
 // New returns a Manager that does nothing until Run.
 func New(o Options) *Manager {
@@ -263,7 +268,10 @@ func (l *loop) admit() {
 		if s.config.Multihop {
 			least = int(s.config.MinimumTTL)
 		}
-		p[s.endpoint] = least
+		if s.terms == nil || s.terms.least != least {
+			s.terms = &terms{least: least}
+		}
+		p[s.endpoint] = s.terms
 	}
 	l.peers.Store(&p)
 }
@@ -415,11 +423,12 @@ func (m *Manager) deliver(d datagram) {
 
 // examine makes the checks that need no session, the cheapest first.
 func (m *Manager) examine(d datagram) (Packet, Reject) {
-	least, known := (*m.peers.Load())[d.endpoint]
+	t, known := (*m.peers.Load())[d.endpoint]
 	switch {
 	case !known:
 		return Packet{}, RejectSource
-	case d.ttl < least:
+	case d.ttl < t.least:
+		t.seen.Store(int32(d.ttl))
 		return Packet{}, RejectTTL
 	}
 	return ParsePacket(d.payload)

@@ -253,6 +253,9 @@ func TestWhatDoesNotCount(t *testing.T) {
 				}
 			}
 		}
+		if got := state(t, a, "far").Reason; !strings.Contains(got, "TTL 59, less than 60") {
+			t.Errorf("reason: %s", got)
+		}
 		send(multi, 60, down.Append(nil))
 		send(single, 255, down.Append(nil))
 		if state(t, a, "far").State != Init || state(t, a, "b").State != Init {

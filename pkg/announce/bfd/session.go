@@ -92,6 +92,7 @@ type session struct {
 	keys     []string // who wants it, sorted, never empty
 	config   SessionConfig
 	endpoint endpoint
+	terms    *terms // of the endpoint; nil before it is open
 	machine  *machine
 	link     link // nil: not open
 	retry    time.Time
@@ -152,6 +153,9 @@ func (s *session) reason() string {
 		return fmt.Sprintf("%s has shut the session down", s.config.Peer)
 	case m.diagnostic == NeighborDown:
 		return fmt.Sprintf("%s says that the session is down: %s", s.config.Peer, m.remoteDiagnostic)
+	case m.your == 0 && s.terms != nil && s.terms.seen.Load() > 0:
+		return fmt.Sprintf("packets of %s arrive with TTL %d, less than %d: they were sent from further away, or with less than 255 (minimum-ttl, where several hops are allowed)",
+			s.config.Peer, s.terms.seen.Load(), s.terms.least)
 	case m.your == 0:
 		return fmt.Sprintf("%s has not been heard yet", s.config.Peer)
 	}

@@ -14,8 +14,9 @@ import (
 // watched is a Speaker with BFD beside it, as the announcer wires them.
 type watched struct {
 	*running
-	bfd     *bfd.Manager
-	stopBFD func()
+	bfd        *bfd.Manager
+	stopBFD    func()
+	minimumTTL uint8 // where there are several hops
 }
 
 func startWatched(t *testing.T) *watched {
@@ -38,7 +39,11 @@ func startWatched(t *testing.T) *watched {
 
 func (w *watched) apply(d Desired) {
 	w.Apply(map[string]Desired{"rt": d})
-	w.bfd.Apply(map[string]bfd.SessionConfig{"rt": {Peer: d.Peer.Address, TransmitInterval: 100 * time.Millisecond, ReceiveInterval: 100 * time.Millisecond, DetectMultiplier: 5}})
+	path := bfd.SessionConfig{Peer: d.Peer.Address, TransmitInterval: 100 * time.Millisecond, ReceiveInterval: 100 * time.Millisecond, DetectMultiplier: 5}
+	if d.Peer.Multihop {
+		path.Multihop, path.MinimumTTL = true, w.minimumTTL
+	}
+	w.bfd.Apply(map[string]bfd.SessionConfig{"rt": path})
 }
 
 func (w *watched) up(t *testing.T) {
@@ -122,7 +127,7 @@ func testBFD(t *testing.T, r *bgptest.Router, want choice) {
 	// The node is gone from one moment to the next, and no link goes down.
 	time.Sleep(6 * time.Second)
 	cut := time.Now()
-	r.Exec("nft", "add table inet cut; add chain inet cut in { type filter hook prerouting priority -300; policy drop; }; add chain inet cut out { type filter hook output priority -300; policy drop; }")
+	cutOff(r)
 	bgptest.Eventually(t, 5*time.Second, "our session is reset", func() error {
 		if n := w.endings("rt", PathDown); n != 1 {
 			return fmt.Errorf("%+v", w.status("rt"))
@@ -141,4 +146,9 @@ func testBFD(t *testing.T, r *bgptest.Router, want choice) {
 	w.up(t)
 	installed()
 	t.Logf("session back %s after the cable was mended", time.Since(mended))
+}
+
+// cutOff makes a router lose all packets, without any link going down.
+func cutOff(r *bgptest.Router) {
+	r.Exec("nft", "add table inet cut; add chain inet cut in { type filter hook prerouting priority -300; policy drop; }; add chain inet cut out { type filter hook output priority -300; policy drop; }")
 }

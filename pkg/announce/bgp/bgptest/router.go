@@ -34,22 +34,45 @@ type Link struct{ Node, Router []string }
 // the cable is called "to-" and the name, the router's "node".
 func NewRouter(t *testing.T, name string, l Link) *Router {
 	t.Helper()
+	r := newHost(t, name)
+	r.connect(func(args ...string) { Command(t, "ip", args...) }, l)
+	return r
+}
+
+// Behind makes a router that is one hop further away from the node than r, and
+// connects the two. The link's Node end is r's; the interfaces are called as
+// NewRouter does it.
+func (r *Router) Behind(name string, l Link) *Router {
+	r.t.Helper()
+	far := newHost(r.t, name)
+	far.connect(func(args ...string) { r.IP(args...) }, l)
+	return far
+}
+
+// newHost makes a network namespace that forwards packets.
+func newHost(t *testing.T, name string) *Router {
+	t.Helper()
 	r := &Router{Name: name, t: t, dir: t.TempDir()}
 	Command(t, "ip", "netns", "add", name)
 	r.IP("link", "set", "dev", "lo", "up")
 	r.Exec("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1",
 		"net.ipv4.fib_multipath_hash_policy=1", "net.ipv6.fib_multipath_hash_policy=1")
-	near := "to-" + name
-	Command(t, "ip", "link", "add", "dev", near, "type", "veth", "peer", "name", "node", "netns", name)
+	return r
+}
+
+// connect lays a cable to where ip runs.
+func (r *Router) connect(ip func(args ...string), l Link) {
+	r.t.Helper()
+	near := "to-" + r.Name
+	ip("link", "add", "dev", near, "type", "veth", "peer", "name", "node", "netns", r.Name)
 	for _, a := range l.Node {
-		Command(t, "ip", "address", "add", a, "dev", near, "nodad")
+		ip("address", "add", a, "dev", near, "nodad")
 	}
-	Command(t, "ip", "link", "set", "dev", near, "up")
+	ip("link", "set", "dev", near, "up")
 	for _, a := range l.Router {
 		r.IP("address", "add", a, "dev", "node", "nodad")
 	}
 	r.IP("link", "set", "dev", "node", "up")
-	return r
 }
 
 // IP runs ip in the router's namespace.
@@ -149,10 +172,22 @@ func (r *Router) KillFRR(daemon, signal string) {
 // StartBIRD starts BIRD with a configuration.
 func (r *Router) StartBIRD(config string) {
 	r.t.Helper()
-	file := filepath.Join(r.dir, "bird.conf")
+	r.Exec("bird", "-c", r.writeBIRD(config), "-s", r.birdSocket(), "-P", filepath.Join(r.dir, "bird.pid"))
+}
+
+// ReconfigureBIRD gives a running BIRD another configuration.
+func (r *Router) ReconfigureBIRD(config string) {
+	r.t.Helper()
+	r.writeBIRD(config)
+	r.Birdc("configure")
+}
+
+func (r *Router) writeBIRD(config string) (file string) {
+	r.t.Helper()
+	file = filepath.Join(r.dir, "bird.conf")
 	log := fmt.Sprintf("log %q all;\ndebug protocols { states, events };\n", filepath.Join(r.dir, "bird.log"))
 	r.check(os.WriteFile(file, []byte(log+config), 0o644))
-	r.Exec("bird", "-c", file, "-s", r.birdSocket(), "-P", filepath.Join(r.dir, "bird.pid"))
+	return file
 }
 
 func (r *Router) birdSocket() string { return filepath.Join(r.dir, "bird.ctl") }
