@@ -24,6 +24,8 @@ func All() []Benchmark {
 		restart(),
 		resources(),
 		reply(),
+		bgpIdle(),
+		bgpFailover(),
 		idle(),
 		needless(),
 		failover(),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"os/exec"
 	"time"
 
@@ -86,6 +87,8 @@ const (
 	sessionsTimeout = time.Minute
 	// quiet lets what belongs to a session's beginning end.
 	quiet = 500 * time.Millisecond
+	// memoryLimit is what the announcer's manifest has.
+	memoryLimit = "GOMEMLIMIT=160MiB"
 	// How often routers are asked: looking has its cost for them, which a
 	// single route can bear.
 	lookForAll = 2 * time.Millisecond
@@ -99,6 +102,7 @@ func (s *site) measure(ctx context.Context, program Program) (t RouteTimes, err 
 	if err != nil {
 		return t, err
 	}
+	cmd.Env = append(os.Environ(), memoryLimit)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return t, err

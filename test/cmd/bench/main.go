@@ -1,7 +1,7 @@
 // Bench measures Herald on this machine and writes the figures, beside those of
 // what it is compared with, to a file in test/results.
 //
-//	go -C test run ./cmd/bench                    everything, about two hours
+//	go -C test run ./cmd/bench                    everything, about two and a half hours
 //	go -C test run ./cmd/bench -quick             everything, a little of it
 //	go -C test run ./cmd/bench -run 'burst|reply' some of it; see -list
 package main
