@@ -34,10 +34,10 @@ type detection struct {
 // loss is a way to lose a node.
 type loss struct {
 	fault
-	goal     string        // for the time until no connection fails any more
-	lossless string        // goal for the connections that fail
-	stays    time.Duration // how long it is watched if the routes stay
-	returns  bool          // it is undone, and all routes are back, while the client still asks
+	untilGoal  string        // for the time until no connection fails any more
+	failedGoal string        // for the number of connections that fail
+	stays      time.Duration // how long it is watched if the routes stay
+	returns    bool          // it is undone, and all routes are back, while the client still asks
 }
 
 func detections() []detection {
@@ -65,9 +65,9 @@ func detections() []detection {
 			return err
 		}
 	}
-	drain := loss{lossless: "0", stays: 15 * time.Second, returns: true, fault: fault{name: "drain and return", inject: cordon("cordon"), undo: cordon("uncordon")}}
+	drain := loss{failedGoal: "0", stays: 15 * time.Second, returns: true, fault: fault{name: "drain and return", inject: cordon("cordon"), undo: cordon("uncordon")}}
 	fast := power
-	fast.goal = "worst < 250 ms"
+	fast.untilGoal = "worst < 250 ms"
 	return []detection{
 		{"hold-time 3 s", ", hold-time: 3s", "", []loss{power, killed, drain}},
 		{"BFD 50 ms × 3", ", bfd-profile: fast", "router bgp 64513\n neighbor nodes bfd 3 50 50\n", []loss{fast, killed, drain}},
@@ -129,10 +129,10 @@ type rerouted struct {
 // losses loses the node several times. As with failovers, a trial in which the
 // prober itself fell behind is done again, up to as often again.
 func (e *Env) losses(ctx context.Context, r *routed, l loss, name string, to *Result) {
-	until := Row{Name: name + ": until no connection fails", Unit: "ms", Goal: l.goal}
+	until := Row{Name: name + ": until no connection fails", Unit: "ms", Goal: l.untilGoal}
 	gap := Row{Name: name + ": longest without an answer", Unit: "ms"}
 	gone := Row{Name: name + ": route gone", Unit: "ms"}
-	failed := Row{Name: name + ": failed connections", Goal: l.lossless}
+	failed := Row{Name: name + ": failed connections", Goal: l.failedGoal}
 	again := 0
 	for len(until.Values) < e.Failovers {
 		o, err := r.lose(ctx, l)
