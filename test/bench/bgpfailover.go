@@ -31,6 +31,10 @@ type detection struct {
 	losses   []loss
 }
 
+// withdrawnAfter is how long after routers use it no more a route of a node that
+// drains has been withdrawn: the node waits for two seconds.
+const withdrawnAfter = 3 * time.Second
+
 // loss is a way to lose a node.
 type loss struct {
 	fault
@@ -109,8 +113,8 @@ func runBGPFailover(ctx context.Context, e *Env) (result Result, err error) {
 	result.Notes = append(result.Notes,
 		"The router runs FRR, and its kernel chooses one of three equal ways by addresses and ports, so that a third of the connections goes by the node that fails. The web server runs on the other two.",
 		"Until no connection fails is from the fault until the last connection was tried that got no answer within 900 ms: a third of those tried meanwhile fail, and the client is never without an answer for long.",
-		"Route gone is when the router's kernel has no way by the node any more. When an announcer is killed its node goes on forwarding; routers keep the routes by graceful restart, but for those that watch the node by BFD.",
-		"A drain is kubectl cordon, until the node is no way any more, and uncordon, until it is one again.")
+		"Route gone is when the router's kernel has no way by the node any more. When an announcer is killed the router sees its connection end, before BFD could tell, and keeps the routes by graceful restart; the node goes on forwarding.",
+		"A drain is kubectl cordon, after which the router first uses the node's routes no more and then loses them, and kubectl uncordon, until it has them again.")
 	return result, nil
 }
 
@@ -181,7 +185,7 @@ func (r *routed) lose(ctx context.Context, l loss) (o rerouted, err error) {
 		o.gone, err = r.waitGone(ctx, start, l.stays)
 	}
 	if l.returns {
-		err = errors.Join(err, l.undo(ctx, r.cluster, victim(r.cluster)), router.WaitKernel(ctx, r.Lab, lab.Router, r.address, r.Nodes()...))
+		err = errors.Join(err, pause(ctx, withdrawnAfter), l.undo(ctx, r.cluster, victim(r.cluster)), router.WaitKernel(ctx, r.Lab, lab.Router, r.address, r.Nodes()...))
 	}
 	err = errors.Join(err, pause(ctx, failedAfter))
 	report, stopErr := stop()
