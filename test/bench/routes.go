@@ -61,7 +61,7 @@ func runRoutes(ctx context.Context, e *Env) (Result, error) {
 	}
 	return Result{Rows: []Row{all, apart, more, fewer, cpu, theirs, memory}, Notes: []string{
 		"Herald is its agent and its BGP speaker in a process of their own, given what the API server would show: no API server, and no other node. GoBGP is v3 in the simplest program that announces the same: one server with all routers as neighbours, and a call for each address; the row that says so has a server for each router, which the calls reach side by side.",
-		"Each router is BIRD in a network namespace of its own at the end of a cable, asked over its control socket how many routes it has from the node. It gives no route to a kernel, whose tables would be what is slow; its CPU is a row. Times are from the order until the last router has it all.",
+		"Each router is BIRD in a network namespace of its own at the end of a cable, asked over its control socket how many routes it has from the node. It gives no route to a kernel, whose tables would be what is slow; its CPU is a row, and on a machine of few cores a part of the time. Times are from the order until the last router has it all.",
 		"One more includes the 5 ms in which the announcer gathers what else changes.",
 	}}, nil
 }
