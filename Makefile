@@ -21,7 +21,7 @@ image: ## build both programs into one image, without a registry; says where its
 	@$(GO) -C test run ./cmd/lab image herald-lb.io/herald:$(VERSION)
 
 .PHONY: demo
-demo: tools ## a cluster on this machine, a Service that answers on the LAN, a node that fails
+demo: tools ## a cluster on this machine, Services that answer on the LAN and behind a router, nodes that fail
 	$(GO) -C test run ./cmd/demo
 
 .PHONY: test

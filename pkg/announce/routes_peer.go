@@ -52,13 +52,15 @@ func (b *peerBuilder) build(addresses []bgpAddress) PeerRoutes {
 		if r.NextHop = next.IPv4; r.Prefix.Addr().Is6() {
 			r.NextHop = next.IPv6
 		}
-		_, announced := before.route(r.Prefix)
 		switch {
 		case !r.NextHop.IsValid():
 			without[r.Prefix.Addr().Is6()]++
 		case !draining || !excluded && !b.elsewhere(parts[:n]):
 			out.Routes = append(out.Routes, r)
-		case announced && !b.facts.Waited[RouteKey{b.peer.Name, r.Prefix}]:
+		case !b.facts.Waited[RouteKey{b.peer.Name, r.Prefix}]:
+			if _, announced := before.route(r.Prefix); !announced {
+				break
+			}
 			r.Leaving, r.LocalPref = true, 0
 			r.Communities = union(r.Communities, []config.Community{GracefulShutdown}, cmp.Compare)
 			out.Routes = append(out.Routes, r)

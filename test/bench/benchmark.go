@@ -18,10 +18,14 @@ type Benchmark struct {
 func All() []Benchmark {
 	return []Benchmark{
 		allocator(),
+		routes(),
+		bgpFuzz(),
 		burst(),
 		restart(),
 		resources(),
 		reply(),
+		bgpIdle(),
+		bgpFailover(),
 		idle(),
 		needless(),
 		failover(),
@@ -61,6 +65,8 @@ type Settings struct {
 	Stress    time.Duration // under which no owner shall change
 	Idle      time.Duration // over which an idle node is watched
 	FloodRate int           // frames a second
+	Routes    int           // addresses announced by BGP
+	Opens     int           // OPENs of hostile routers, and ten messages for each
 }
 
 // Full are the settings that the published figures are made with.
@@ -69,6 +75,7 @@ func Full() Settings {
 		Runs: 5, Services: 1000, Replies: 500, Failovers: 10,
 		Nodes: []int{3, 8}, Addresses: []int{1, 500},
 		Stress: 5 * time.Minute, Idle: time.Minute, FloodRate: 50_000,
+		Routes: 10_000, Opens: 2000,
 	}
 }
 
@@ -78,11 +85,12 @@ func Quick() Settings {
 		Runs: 1, Services: 100, Replies: 50, Failovers: 1,
 		Nodes: []int{3}, Addresses: []int{1, 50},
 		Stress: 10 * time.Second, Idle: 10 * time.Second, FloodRate: 20_000,
+		Routes: 1000, Opens: 100,
 	}
 }
 
 // String says the settings in a line.
 func (s Settings) String() string {
-	return fmt.Sprintf("%d runs, %d Services, %d replies, %d failovers of each kind, on %v nodes with %v addresses, %v of each stress, %v idle, flood of %d frames/s",
-		s.Runs, s.Services, s.Replies, s.Failovers, s.Nodes, s.Addresses, s.Stress, s.Idle, s.FloodRate)
+	return fmt.Sprintf("%d runs, %d Services, %d replies, %d failovers of each kind, on %v nodes with %v addresses, %v of each stress, %v idle, flood of %d frames/s, %d routes, %d OPENs",
+		s.Runs, s.Services, s.Replies, s.Failovers, s.Nodes, s.Addresses, s.Stress, s.Idle, s.FloodRate, s.Routes, s.Opens)
 }

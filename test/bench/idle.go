@@ -34,53 +34,74 @@ func runIdle(ctx context.Context, e *Env) (Result, error) {
 }
 
 // idleRows watches a cluster of so many nodes.
-func (e *Env) idleRows(ctx context.Context, nodes int) (rows []Row, err error) {
+func (e *Env) idleRows(ctx context.Context, nodes int) ([]Row, error) {
 	c, err := e.Cluster(ctx, nodes)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.startCounters(ctx); err != nil {
+	use, err := e.watchIdle(ctx, c, []string{"meta l4proto { tcp, udp } th sport 7946", "meta l4proto { tcp, udp } th dport 7946"})
+	if err != nil {
 		return nil, err
+	}
+	return use.rows(fmt.Sprintf("%d nodes", nodes)), nil
+}
+
+// idleUse is what is used while nothing happens, of each node in their order.
+type idleUse struct{ packets, bytes, cpu Sample }
+
+func (u idleUse) rows(name string) []Row {
+	return []Row{
+		{Name: name + ", packets sent each", Unit: "/s", Values: u.packets},
+		{Name: name + ", bytes sent each", Unit: "/s", Values: u.bytes},
+		{Name: name + ", announcer's CPU each", Unit: "%", Values: u.cpu},
+	}
+}
+
+// watchIdle lets everything settle and then watches the announcers, and what of
+// some traffic the nodes send.
+func (e *Env) watchIdle(ctx context.Context, c *cluster, traffic []string) (use idleUse, err error) {
+	if err := c.startCounters(ctx, traffic); err != nil {
+		return use, err
 	}
 	defer func() { err = errors.Join(err, c.stopCounters(context.WithoutCancel(ctx))) }()
 	if err := pause(ctx, min(e.Idle, 30*time.Second)); err != nil {
-		return nil, err
+		return use, err
 	}
+	cpu, before, err := c.counted(ctx)
+	if err != nil {
+		return use, err
+	}
+	start := time.Now()
+	if err := pause(ctx, e.Idle); err != nil {
+		return use, err
+	}
+	cpuAfter, after, err := c.counted(ctx)
+	if err != nil {
+		return use, err
+	}
+	seconds := time.Since(start).Seconds()
+	for _, node := range c.Nodes() {
+		use.packets = append(use.packets, (after[node].Packets-before[node].Packets)/seconds)
+		use.bytes = append(use.bytes, (after[node].Bytes-before[node].Bytes)/seconds)
+		use.cpu = append(use.cpu, 100*(cpuAfter[node]-cpu[node]).Seconds()/seconds)
+	}
+	return use, nil
+}
+
+// counted reads the CPU time of each announcer and the counters.
+func (c *cluster) counted(ctx context.Context) (map[string]time.Duration, map[string]counter, error) {
 	announcers, err := c.announcers(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	cpu := map[string]time.Duration{}
 	for node, p := range announcers {
 		if cpu[node], err = c.cpu(p); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	before, err := c.counters(ctx)
-	if err != nil {
-		return nil, err
-	}
-	start := time.Now()
-	if err := pause(ctx, e.Idle); err != nil {
-		return nil, err
-	}
-	after, err := c.counters(ctx)
-	if err != nil {
-		return nil, err
-	}
-	seconds := time.Since(start).Seconds()
-	name := func(what string) string { return fmt.Sprintf("%d nodes, %s each", nodes, what) }
-	packets, bytes, load := Row{Name: name("packets sent"), Unit: "/s"}, Row{Name: name("bytes sent"), Unit: "/s"}, Row{Name: name("announcer's CPU"), Unit: "%"}
-	for node, p := range announcers {
-		now, err := c.cpu(p)
-		if err != nil {
-			return nil, err
-		}
-		packets.Values = append(packets.Values, (after[node].Packets-before[node].Packets)/seconds)
-		bytes.Values = append(bytes.Values, (after[node].Bytes-before[node].Bytes)/seconds)
-		load.Values = append(load.Values, 100*(now-cpu[node]).Seconds()/seconds)
-	}
-	return []Row{packets, bytes, load}, nil
+	counters, err := c.counters(ctx)
+	return cpu, counters, err
 }
 
 // counter is one of nftables.
@@ -89,8 +110,8 @@ type counter struct {
 	Packets, Bytes float64
 }
 
-// startCounters counts at the switch what each node sends to members.
-func (c *cluster) startCounters(ctx context.Context) error {
+// startCounters counts at the switch what each node sends of some traffic.
+func (c *cluster) startCounters(ctx context.Context, traffic []string) error {
 	var rules strings.Builder
 	rules.WriteString("table bridge bench {\n")
 	for _, node := range c.Nodes() {
@@ -98,8 +119,8 @@ func (c *cluster) startCounters(ctx context.Context) error {
 	}
 	rules.WriteString("chain in {\ntype filter hook prerouting priority 0;\n")
 	for _, node := range c.Nodes() {
-		for _, end := range []string{"sport", "dport"} {
-			fmt.Fprintf(&rules, "iifname %q meta l4proto { tcp, udp } th %s 7946 counter name %q accept\n", node, end, node)
+		for _, match := range traffic {
+			fmt.Fprintf(&rules, "iifname %q %s counter name %q accept\n", node, match, node)
 		}
 	}
 	rules.WriteString("}\n}\n")

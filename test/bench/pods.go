@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/herald-lb/herald/test/herald"
+	"github.com/herald-lb/herald/test/internal/usage"
 )
 
 // Herald's programs.
@@ -64,6 +65,16 @@ func (c *cluster) pid(pod corev1.Pod, program string) (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("pod %s on %s runs no process %s", pod.Name, pod.Spec.NodeName, program)
+}
+
+// cpu is the time that an announcer's process has used.
+func (c *cluster) cpu(announcer corev1.Pod) (time.Duration, error) {
+	pid, err := c.pid(announcer, announcerProgram)
+	if err != nil {
+		return 0, err
+	}
+	u, err := usage.Of(pid)
+	return u.CPU, err
 }
 
 // signal sends a signal to a pod's process.

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/herald-lb/herald/test/internal/usage"
 )
 
 func resources() Benchmark {
@@ -68,10 +70,10 @@ func (e *Env) usageRows(ctx context.Context, c *cluster, services int) ([]Row, e
 	if err != nil {
 		return nil, err
 	}
-	before := map[int]usage{}
+	before := map[int]usage.Usage{}
 	for _, g := range groups {
 		for _, pid := range g.pids {
-			if before[pid], err = usageOf(pid); err != nil {
+			if before[pid], err = usage.Of(pid); err != nil {
 				return nil, err
 			}
 		}
@@ -85,12 +87,12 @@ func (e *Env) usageRows(ctx context.Context, c *cluster, services int) ([]Row, e
 		name := fmt.Sprintf("%s at %d Services: ", g.name, services)
 		rss, pss, cpu := Row{Name: name + "RSS", Unit: "MiB", Goal: g.goal}, Row{Name: name + "PSS", Unit: "MiB"}, Row{Name: name + "CPU", Unit: "%"}
 		for _, pid := range g.pids {
-			u, err := usageOf(pid)
+			u, err := usage.Of(pid)
 			if err != nil {
 				return nil, err
 			}
-			rss.Values, pss.Values = append(rss.Values, u.rss), append(pss.Values, u.pss)
-			cpu.Values = append(cpu.Values, 100*(u.cpu-before[pid].cpu).Seconds()/time.Since(start).Seconds())
+			rss.Values, pss.Values = append(rss.Values, u.RSS), append(pss.Values, u.PSS)
+			cpu.Values = append(cpu.Values, 100*(u.CPU-before[pid].CPU).Seconds()/time.Since(start).Seconds())
 		}
 		rows = append(rows, rss, pss, cpu)
 	}

@@ -53,7 +53,7 @@ func (t trial) run(ctx context.Context) (o outcome, err error) {
 	if err != nil {
 		return o, err
 	}
-	if err := t.waitSteady(ctx, prober); err != nil {
+	if err := waitSteady(ctx, prober); err != nil {
 		_, stopErr := stop()
 		return o, errors.Join(err, stopErr)
 	}
@@ -88,7 +88,7 @@ func (t trial) settle(ctx context.Context, claims *claims) (owner string, err er
 
 // waitSteady waits until the client gets its answers, and forgets what was
 // before.
-func (t trial) waitSteady(ctx context.Context, p *probe.Prober) error {
+func waitSteady(ctx context.Context, p *probe.Prober) error {
 	const answers = 100
 	for deadline := time.Now().Add(20 * time.Second); ; {
 		p.Reset()
@@ -101,7 +101,7 @@ func (t trial) waitSteady(ctx context.Context, p *probe.Prober) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%v does not answer steadily before the fault: %v", t.addresses[0], r)
+			return fmt.Errorf("no steady answers before the fault: %v", r)
 		}
 	}
 }
@@ -133,11 +133,16 @@ func (t trial) repair(ctx context.Context, node string) error {
 	if err := t.fault.undo(ctx, t.cluster, node); err != nil {
 		return err
 	}
-	if err := t.WaitNodesReady(ctx, t.Nodes()...); err != nil {
+	return t.waitAll(ctx)
+}
+
+// waitAll waits until everything runs.
+func (c *cluster) waitAll(ctx context.Context) error {
+	if err := c.WaitNodesReady(ctx, c.Nodes()...); err != nil {
 		return err
 	}
-	if err := t.WaitRollout(ctx); err != nil {
+	if err := c.WaitRollout(ctx); err != nil {
 		return err
 	}
-	return t.WaitMembers(ctx)
+	return c.WaitMembers(ctx)
 }

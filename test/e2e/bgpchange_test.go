@@ -11,6 +11,7 @@ import (
 
 	"github.com/herald-lb/herald/test/herald"
 	"github.com/herald-lb/herald/test/lab"
+	"github.com/herald-lb/herald/test/lab/router"
 )
 
 // A session whose key is wrong says so, leaves the others alone, and comes back
@@ -206,7 +207,7 @@ address-pools:
 			return err
 		}
 		got := n[source]
-		if want := (frrNeighbor{
+		if want := (router.Neighbor{
 			BgpState: "Established", ConnectionsEstablished: 1, RemoteAs: 64700, RemoteRouterID: "10.9.9.9",
 			BgpTimerHoldTimeMsecs: 6000, LastResetDueTo: got.LastResetDueTo,
 		}); got != want {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -143,19 +142,8 @@ func (r *routed) apply(t *testing.T, document string) {
 	})
 }
 
-// frrNeighbor is what FRR says of a node.
-type frrNeighbor struct {
-	BgpState               string
-	ConnectionsEstablished int
-	LastResetDueTo         string
-	RemoteAs               uint32
-	RemoteRouterID         string
-	BgpTimerHoldTimeMsecs  int
-}
-
-func (r *routed) neighbors() (map[string]frrNeighbor, error) {
-	out := map[string]frrNeighbor{}
-	return out, r.frr.JSON(context.Background(), "show bgp neighbors json", &out)
+func (r *routed) neighbors() (map[string]router.Neighbor, error) {
+	return r.frr.Neighbors(context.Background())
 }
 
 // sessions waits until each node has sessions with routers: frr, frr6, bird and
@@ -184,7 +172,7 @@ func (r *routed) established(name string) (n int, err error) {
 	}
 	all, err := r.neighbors()
 	for address, neighbor := range all {
-		if neighbor.BgpState == "Established" && strings.Contains(address, ":") == (name == "frr6") {
+		if neighbor.Established() && strings.Contains(address, ":") == (name == "frr6") {
 			n++
 		}
 	}
@@ -275,18 +263,7 @@ func (r *routed) birdPaths(prefix string) ([]path, error) {
 }
 
 // nodeAt is the name of the node with an address.
-func (r *routed) nodeAt(address string) string {
-	a, err := netip.ParseAddr(address)
-	if err != nil {
-		return address
-	}
-	for _, node := range r.Nodes() {
-		if has, err := r.NodeAddresses(node); err == nil && slices.Contains(has, a) {
-			return node
-		}
-	}
-	return address
-}
+func (r *routed) nodeAt(address string) string { return router.NodeAt(r.Lab, address) }
 
 // via lists by which nodes paths lead, each once.
 func via(paths []path) []string {
@@ -313,32 +290,7 @@ func (r *routed) leads(t *testing.T, paths func(string) ([]path, error), prefix 
 
 // kernel lists the nodes to which a host's kernel sends what is for an address.
 func (r *routed) kernel(host string, a netip.Addr) ([]string, error) {
-	family := "-4"
-	if a.Is6() {
-		family = "-6"
-	}
-	out, err := r.Exec(context.Background(), host, "ip", "-j", family, "route", "show", a.String())
-	if err != nil {
-		return nil, err
-	}
-	var routes []struct {
-		Gateway  string
-		Nexthops []struct{ Gateway string }
-	}
-	if err := json.Unmarshal([]byte(out), &routes); err != nil {
-		return nil, fmt.Errorf("%w: %s", err, out)
-	}
-	var nodes []string
-	for _, route := range routes {
-		if route.Gateway != "" {
-			nodes = append(nodes, r.nodeAt(route.Gateway))
-		}
-		for _, n := range route.Nexthops {
-			nodes = append(nodes, r.nodeAt(n.Gateway))
-		}
-	}
-	slices.Sort(nodes)
-	return slices.Compact(nodes), nil
+	return router.KernelNodes(context.Background(), r.Lab, host, a)
 }
 
 func (r *routed) inKernel(t *testing.T, host string, a netip.Addr, nodes ...string) time.Duration {

@@ -167,30 +167,39 @@ func reconfigured(before, now Peer) error {
 // withdrawn, so that an aggregate replaces its parts without a gap.
 func (s *session) sync(routes []Route) error {
 	var errs []error
-	want := make(map[netip.Prefix]struct{}, len(routes))
+	kept := 0
 	for _, r := range routes {
-		want[r.Prefix] = struct{}{}
-		if have, ok := s.installed[r.Prefix]; ok && have.Equal(r) {
-			continue
+		if have, ok := s.installed[r.Prefix]; !ok || !have.Equal(r) {
+			if err := s.engine.add(r); err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			s.installed[r.Prefix] = r
 		}
-		if err := s.engine.add(r); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		s.installed[r.Prefix] = r
+		kept++
 	}
-	for _, prefix := range slices.SortedFunc(maps.Keys(s.installed), netip.Prefix.Compare) {
-		if _, ok := want[prefix]; ok {
-			continue
-		}
+	if kept < len(s.installed) { // one more of thousands is told without looking for those that go
+		errs = append(errs, s.withdraw(routes))
+	}
+	n := len(s.installed)
+	s.peer.update(func(st *Status) { st.Routes = n })
+	return errors.Join(errs...)
+}
+
+// withdraw takes from the engine what is not among the routes, in order.
+func (s *session) withdraw(routes []Route) error {
+	gone := maps.Clone(s.installed)
+	for _, r := range routes {
+		delete(gone, r.Prefix)
+	}
+	var errs []error
+	for _, prefix := range slices.SortedFunc(maps.Keys(gone), netip.Prefix.Compare) {
 		if err := s.engine.remove(prefix); err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		delete(s.installed, prefix)
 	}
-	n := len(s.installed)
-	s.peer.update(func(st *Status) { st.Routes = n })
 	return errors.Join(errs...)
 }
 

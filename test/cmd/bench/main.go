@@ -1,7 +1,7 @@
 // Bench measures Herald on this machine and writes the figures, beside those of
 // what it is compared with, to a file in test/results.
 //
-//	go -C test run ./cmd/bench                    everything, about two hours
+//	go -C test run ./cmd/bench                    everything, about two and a half hours
 //	go -C test run ./cmd/bench -quick             everything, a little of it
 //	go -C test run ./cmd/bench -run 'burst|reply' some of it; see -list
 package main
@@ -23,11 +23,15 @@ import (
 	"time"
 
 	"github.com/herald-lb/herald/test/bench"
+	"github.com/herald-lb/herald/test/bench/part"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if len(os.Args) > 1 && os.Args[1] == part.Word {
+		os.Exit(part.Main(ctx, os.Args[2:]))
+	}
 	o, err := parse(os.Args[1:], os.Stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return
@@ -81,6 +85,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&s.Failovers, "failovers", s.Failovers, "failovers of each kind")
 	flags.DurationVar(&s.Stress, "stress", s.Stress, "time under each stress")
 	flags.DurationVar(&s.Idle, "idle", s.Idle, "time to watch idle programs for")
+	flags.IntVar(&s.Routes, "routes", s.Routes, "addresses to announce by BGP")
+	flags.IntVar(&s.Opens, "opens", s.Opens, "OPENs of hostile routers, and ten messages for each")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}

@@ -151,7 +151,13 @@ func (f *FRR) Shutdown(ctx context.Context) error {
 }
 
 func (f *FRR) vtysh(ctx context.Context, args ...string) (string, error) {
-	return f.lab.Exec(ctx, f.host, append([]string{"vtysh", "--vty_socket", f.dir, "--config_dir", f.dir}, args...)...)
+	return f.lab.Exec(ctx, f.host, f.VtyshCommand(args...)...)
+}
+
+// VtyshCommand is the command line that runs FRR's shell on its host, for
+// [lab.Lab.Command].
+func (f *FRR) VtyshCommand(args ...string) []string {
+	return append([]string{"vtysh", "--vty_socket", f.dir, "--config_dir", f.dir}, args...)
 }
 
 // makeRouter lets a host forward, and choose among equal paths by ports too.

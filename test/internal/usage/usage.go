@@ -1,4 +1,5 @@
-package bench
+// Package usage reads what processes have used, from /proc.
+package usage
 
 import (
 	"fmt"
@@ -6,44 +7,32 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
-// usage is what a process has used.
-type usage struct {
-	rss, pss float64       // MiB, now
-	cpu      time.Duration // since it began
+// Usage is what a process has used.
+type Usage struct {
+	RSS, PSS float64       // MiB, now
+	CPU      time.Duration // since it began, in steps of a hundredth of a second
 }
 
-// usageOf reads what a process has used.
-func usageOf(pid int) (usage, error) {
+// Of reads what a process has used.
+func Of(pid int) (Usage, error) {
 	rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
-		return usage{}, err
+		return Usage{}, err
 	}
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return usage{}, err
+		return Usage{}, err
 	}
-	return parseUsage(string(rollup), string(stat))
-}
-
-// cpu is the time that an announcer's process has used.
-func (c *cluster) cpu(announcer corev1.Pod) (time.Duration, error) {
-	pid, err := c.pid(announcer, announcerProgram)
-	if err != nil {
-		return 0, err
-	}
-	u, err := usageOf(pid)
-	return u.cpu, err
+	return parse(string(rollup), string(stat))
 }
 
 // tick is the unit of the times in /proc/PID/stat.
 const tick = time.Second / 100
 
-func parseUsage(rollup, stat string) (usage, error) {
-	var u usage
+func parse(rollup, stat string) (Usage, error) {
+	var u Usage
 	for line := range strings.Lines(rollup) {
 		fields := strings.Fields(line)
 		if len(fields) != 3 || fields[0] != "Rss:" && fields[0] != "Pss:" {
@@ -54,9 +43,9 @@ func parseUsage(rollup, stat string) (usage, error) {
 			return u, fmt.Errorf("smaps_rollup: %w", err)
 		}
 		if fields[0] == "Rss:" {
-			u.rss = kib / 1024
+			u.RSS = kib / 1024
 		} else {
-			u.pss = kib / 1024
+			u.PSS = kib / 1024
 		}
 	}
 	// The program's name, in brackets, may have spaces.
@@ -71,7 +60,7 @@ func parseUsage(rollup, stat string) (usage, error) {
 		if err != nil {
 			return u, fmt.Errorf("stat: %w", err)
 		}
-		u.cpu += time.Duration(n) * tick
+		u.CPU += time.Duration(n) * tick
 	}
 	return u, nil
 }
