@@ -29,7 +29,7 @@ test: tools ## unit, network namespaces, end to end on a real cluster; says what
 	@cd test && ./run-tests.sh
 
 .PHONY: test-faults
-test-faults: tools ## the same with every fault and with routers: half an hour more
+test-faults: tools ## the same with the faults that take minutes: a quarter of an hour more
 	@HERALD_TEST_FAULTS=1 ./test/run-tests.sh
 
 .PHONY: test-unit

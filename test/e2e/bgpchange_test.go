@@ -236,9 +236,13 @@ address-pools:
 		}
 	}
 	for _, host := range []string{lab.Router, birdHost} {
-		if out, err := r.Exec(t.Context(), host, "ip", "route", "show", a.String()); err != nil || !strings.Contains(out, "via "+source) {
-			t.Errorf("%s: %s, %v", host, out, err)
-		}
+		eventually(t, soon, fmt.Sprintf("the kernel of %s sends %v to %s", host, a, source), func() error {
+			out, err := r.Exec(t.Context(), host, "ip", "route", "show", a.String())
+			if err == nil && !strings.Contains(out, "via "+source) {
+				err = fmt.Errorf("it has %q", out)
+			}
+			return err
+		})
 	}
 	r.reach(t, a)
 	r.reachFrom(t, beyond, a)

@@ -71,7 +71,6 @@ var sharedRouted struct {
 
 func onRouted(t *testing.T) *routed {
 	t.Helper()
-	needsTime(t)
 	needsLab(t)
 	s := &sharedRouted
 	s.once.Do(func() { s.r, s.err = newRouted(context.Background()) })
