@@ -96,7 +96,7 @@ func newRouted(ctx context.Context) (*routed, error) {
 }
 
 func (r *routed) startRouters(ctx context.Context) (err error) {
-	if err := errors.Join(r.AddHost(birdHost), r.Apply(ctx, secret("frr", "lab-key"))); err != nil {
+	if err := errors.Join(r.AddHost(birdHost), r.Apply(ctx, secret("frr", "lab-key")), r.Apply(ctx, secret("bird6", "bird6-key"))); err != nil {
 		return err
 	}
 	for _, c := range farCables {

@@ -101,6 +101,7 @@ bfd
   transmit-interval 100
  exit
  peer 2001:db8:1::1 local-address 2001:db8:1::2
+  passive-mode
   detect-multiplier 5
   receive-interval 100
   transmit-interval 100
@@ -124,11 +125,19 @@ func testFRR(t *testing.T) {
 	m, stop := running(t)
 	multihop := halfASecond("10.255.0.1")
 	multihop.Multihop, multihop.MinimumTTL = true, 254
-	want := map[string]SessionConfig{"v4": halfASecond("10.1.0.2"), "v6": halfASecond("2001:db8:1::2"), "multihop": multihop}
+	passive := halfASecond("2001:db8:1::2")
+	passive.Passive = true // FRR is to wait, too, at first
+	want := map[string]SessionConfig{"v4": halfASecond("10.1.0.2"), "v6": passive, "multihop": multihop}
 	m.Apply(want)
-	for key := range want {
+	for _, key := range []string{"v4", "multihop"} {
 		t.Logf("%s up after %s", key, await(t, m, key, Up, 10*time.Second))
 	}
+	time.Sleep(time.Second) // nothing is to happen
+	if s := m.status("v6"); s.State != Down {
+		t.Errorf("both sides are passive, and the session is %+v", s)
+	}
+	r.Configure("bfd", "peer 2001:db8:1::1 local-address 2001:db8:1::2", "no passive-mode")
+	t.Logf("v6, passive, up after %s", await(t, m, "v6", Up, 10*time.Second))
 	time.Sleep(3 * time.Second) // it must stay up
 	for _, s := range m.States() {
 		if s.State != Up || s.Flaps != 0 || s.Interval != 100*time.Millisecond || s.Detection != 500*time.Millisecond {
@@ -205,10 +214,12 @@ func testBIRD(t *testing.T) {
 	r.IP("address", "add", "10.255.0.2/32", "dev", "lo")
 	bgptest.Command(t, "ip", "route", "add", "10.255.0.2/32", "via", "10.1.0.2")
 	r.StartBIRD(birdBFD)
-	m, _ := running(t)
+	m, stop := running(t)
 	multihop := halfASecond("10.255.0.2")
 	multihop.Multihop, multihop.MinimumTTL = true, 64
-	want := map[string]SessionConfig{"v4": halfASecond("10.1.0.2"), "v6": halfASecond("2001:db8:1::2"), "multihop": multihop}
+	passive := halfASecond("2001:db8:1::2")
+	passive.Passive = true
+	want := map[string]SessionConfig{"v4": halfASecond("10.1.0.2"), "v6": passive, "multihop": multihop}
 	m.Apply(want)
 	for key := range want {
 		t.Logf("%s up after %s", key, await(t, m, key, Up, 10*time.Second))
@@ -224,4 +235,16 @@ func testBIRD(t *testing.T) {
 	for key := range want {
 		await(t, m, key, Down, 2*time.Second)
 	}
+	r.IP("link", "set", "dev", "node", "up")
+	r.IP("address", "replace", "2001:db8:1::2/64", "dev", "node", "nodad") // it went with the link
+	for key := range want {
+		await(t, m, key, Up, 10*time.Second)
+	}
+	stop()
+	bgptest.Eventually(t, time.Second, "the router is told", func() error {
+		if out := r.Birdc("show", "bfd", "sessions"); strings.Contains(out, " Up ") {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
 }

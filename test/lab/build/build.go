@@ -226,7 +226,7 @@ func (b *Builder) goBuild(ctx context.Context, label, dir string, args []string)
 				return context.Cause(ctx)
 			}
 			if err != nil {
-				return explain(label, out.String())
+				return explain(label, out.text.String())
 			}
 			fmt.Fprintf(b.Progress, "  %s: built in %.1f s\n", label, time.Since(start).Seconds())
 			return nil
@@ -236,13 +236,13 @@ func (b *Builder) goBuild(ctx context.Context, label, dir string, args []string)
 
 // output is what go build said: with -v, a line per package compiled.
 type output struct {
-	bytes.Buffer
+	text     bytes.Buffer // not embedded: a copy to it would go past Write
 	packages atomic.Int64
 }
 
 func (o *output) Write(p []byte) (int, error) {
 	o.packages.Add(int64(bytes.Count(p, []byte("\n"))))
-	return o.Buffer.Write(p)
+	return o.text.Write(p)
 }
 
 // explain turns go build's output into an error that says what to do.

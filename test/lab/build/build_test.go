@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 )
 
@@ -44,6 +45,17 @@ func tree(t *testing.T) *Builder {
 		}
 	}
 	return b
+}
+
+// The way exec copies what a program says.
+func TestOutputCountsPackages(t *testing.T) {
+	var out output
+	if _, err := io.Copy(&out, iotest.OneByteReader(strings.NewReader("k8s.io/a\nk8s.io/b\n"))); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.packages.Load(); got != 2 || out.text.String() != "k8s.io/a\nk8s.io/b\n" {
+		t.Errorf("%d packages of %q", got, &out.text)
+	}
 }
 
 func TestKeyFollowsWhatIsBuilt(t *testing.T) {
