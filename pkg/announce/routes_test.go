@@ -4,14 +4,10 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/rogpeppe/go-internal/txtar"
 	"pgregory.net/rapid"
 
 	"github.com/herald-lb/herald/pkg/announce"
@@ -22,35 +18,9 @@ import (
 // writes it, a file "cluster" with one fact a line, and the expected "routes"
 // of each node.
 func TestRoutes(t *testing.T) {
-	files, err := filepath.Glob("testdata/routes/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scenarios: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			archive, err := txtar.ParseFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(archive.Files) < 2 || archive.Files[0].Name != "config" || archive.Files[1].Name != "cluster" {
-				t.Fatal("the first files must be config and cluster")
-			}
-			got := renderRoutes(parseBGPCluster(t, archive.Files[0].Data, string(archive.Files[1].Data)))
-			if *update {
-				archive.Files = append(archive.Files[:2], txtar.File{Name: "routes", Data: []byte(got)})
-				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if len(archive.Files) != 3 {
-				t.Fatal("no routes: run with -update and read what it writes")
-			}
-			if diff := cmp.Diff(string(archive.Files[2].Data), got); diff != "" {
-				t.Errorf("routes (-want +got):\n%s", diff)
-			}
-		})
-	}
+	golden(t, "testdata/routes", "routes", []string{"config", "cluster"}, func(t *testing.T, given [][]byte) string {
+		return renderRoutes(parseBGPCluster(t, given[0], string(given[1])))
+	})
 }
 
 // bgpCluster is a cluster as a scenario gives it.

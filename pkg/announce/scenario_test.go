@@ -24,32 +24,45 @@ var update = flag.Bool("update", false, "rewrite the expectations in testdata")
 // about, a file "cluster" with one fact a line, and the expected "plan" as each
 // node sees it.
 func TestScenarios(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) == 0 {
+	golden(t, "testdata", "plan", []string{"cluster"}, func(t *testing.T, given [][]byte) string {
+		return render(t, parseCluster(t, string(given[0])))
+	})
+}
+
+// golden compares what comes of the given files of each archive in a directory
+// with the archive's last file, called want.
+func golden(t *testing.T, dir, want string, given []string, render func(t *testing.T, given [][]byte) string) {
+	t.Helper()
+	archives, err := filepath.Glob(filepath.Join(dir, "*.txtar"))
+	if err != nil || len(archives) == 0 {
 		t.Fatalf("no scenarios: %v", err)
 	}
-	for _, file := range files {
+	for _, file := range archives {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			archive, err := txtar.ParseFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(archive.Files) == 0 || archive.Files[0].Name != "cluster" {
-				t.Fatal("the first file must be named cluster")
+			var data [][]byte
+			for i, name := range given {
+				if i >= len(archive.Files) || archive.Files[i].Name != name {
+					t.Fatalf("the first files must be %v", given)
+				}
+				data = append(data, archive.Files[i].Data)
 			}
-			got := render(t, parseCluster(t, string(archive.Files[0].Data)))
+			got := render(t, data)
 			if *update {
-				archive.Files = append(archive.Files[:1], txtar.File{Name: "plan", Data: []byte(got)})
+				archive.Files = append(archive.Files[:len(given)], txtar.File{Name: want, Data: []byte(got)})
 				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
 					t.Fatal(err)
 				}
 				return
 			}
-			if len(archive.Files) != 2 {
-				t.Fatal("no plan: run with -update and read what it writes")
+			if len(archive.Files) != len(given)+1 {
+				t.Fatalf("no %s: run with -update and read what it writes", want)
 			}
-			if diff := cmp.Diff(string(archive.Files[1].Data), got); diff != "" {
-				t.Errorf("plan (-want +got):\n%s", diff)
+			if diff := cmp.Diff(string(archive.Files[len(given)].Data), got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", want, diff)
 			}
 		})
 	}

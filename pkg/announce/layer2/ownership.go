@@ -242,13 +242,13 @@ func (o *ownership) tick(now time.Time, w *world, witness time.Time) effects {
 	o.next = time.Time{}
 	switch o.state {
 	case probing:
-		return o.probeFirst(now, w, witness)
+		return o.ask(now, w, witness, calmProbe, firstProbes)
 	case verifying:
-		return o.verify(now, w, witness)
+		return o.ask(now, w, witness, urgentProbe, opinionProbes)
 	case held:
 		if o.sent > 0 && !o.answered {
 			o.state, o.sent = verifying, 0
-			return o.verify(now, w, witness)
+			return o.ask(now, w, witness, urgentProbe, opinionProbes)
 		}
 		o.answered = false
 		return effects{probe: calmProbe}
@@ -260,28 +260,15 @@ func (o *ownership) tick(now time.Time, w *world, witness time.Time) effects {
 	return effects{}
 }
 
-// probeFirst asks whether an address that is not in use is free. Where nobody
-// can be heard, silence says nothing.
-func (o *ownership) probeFirst(now time.Time, w *world, witness time.Time) effects {
+// ask sends so many probes and takes the address if nobody has said that it is
+// his. Where nobody can be heard, silence says nothing.
+func (o *ownership) ask(now time.Time, w *world, witness time.Time, kind probeOp, times int) effects {
 	if o.sent == 0 {
 		o.round = now
 	}
 	switch {
-	case o.sent < firstProbes:
-		return effects{probe: calmProbe, witnesses: o.want.NeedsWitness}
-	case o.want.NeedsWitness && !witness.After(o.round):
-		return o.hold(now, claim{})
-	}
-	return o.take(now, w)
-}
-
-func (o *ownership) verify(now time.Time, w *world, witness time.Time) effects {
-	if o.sent == 0 {
-		o.round = now
-	}
-	switch {
-	case o.sent < opinionProbes:
-		return effects{probe: urgentProbe, witnesses: o.want.NeedsWitness}
+	case o.sent < times:
+		return effects{probe: kind, witnesses: o.want.NeedsWitness}
 	case o.want.NeedsWitness && !witness.After(o.round):
 		return o.hold(now, claim{})
 	}
