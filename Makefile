@@ -61,6 +61,7 @@ lab: tools ## a cluster to play with; `make down` ends it
 .PHONY: down
 down: ## end the demo's or the lab's cluster
 	$(GO) -C test run ./cmd/lab down
+	$(GO) -C test run ./cmd/lab down --name demo
 
 .PHONY: tools
 tools:
