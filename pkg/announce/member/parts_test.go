@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -307,6 +308,17 @@ func TestSizeClasses(t *testing.T) {
 	for nodes, mult := range map[int]int{0: 6, 10: 6, 11: 5, 100: 5, 101: 4, 301: 3, 5000: 3} {
 		if c := classFor(nodes); c.suspicionMult != mult {
 			t.Errorf("%d nodes: %d, want %d", nodes, c.suspicionMult, mult)
+		}
+	}
+}
+
+// TestNewsReachesAll holds each class to its promise, by memberlist's formula of
+// how many members one passes a piece of news on to.
+func TestNewsReachesAll(t *testing.T) {
+	for nodes := 2; nodes <= 5000; nodes++ {
+		sent := classFor(nodes).retransmitMult * int(math.Ceil(math.Log10(float64(nodes+1))))
+		if missed := float64(nodes-1) * math.Exp(-float64(sent)); missed > 0.001 {
+			t.Fatalf("of %d nodes %.4f miss each piece of news", nodes, missed)
 		}
 	}
 }
