@@ -34,20 +34,20 @@ type fault struct {
 // faults are all that can happen. Those with [run.long] take their time.
 func faults() []fault {
 	return []fault{
-		{"cable cut", failure, onNode(func(_ context.Context, r *run, node string) error {
-			return r.between(func() error { return r.CutCable(node) }, func() error { return r.MendCable(node) })
+		{"cable cut", failure, onNode(func(ctx context.Context, r *run, node string) error {
+			return r.between(ctx, func() error { return r.CutCable(node) }, func() error { return r.MendCable(node) })
 		})},
 		{"node powered off", failure, onNode(func(ctx context.Context, r *run, node string) error {
-			return r.between(func() error { return r.PowerOff(ctx, node) }, func() error { return r.PowerOn(ctx, node) })
+			return r.between(ctx, func() error { return r.PowerOff(ctx, node) }, func() error { return r.PowerOn(ctx, node) })
 		})},
 		{"node frozen", failure, onNode(func(ctx context.Context, r *run, node string) error {
-			return r.between(func() error { return r.Freeze(ctx, node) }, func() error { return r.Thaw(node) })
+			return r.between(ctx, func() error { return r.Freeze(ctx, node) }, func() error { return r.Thaw(node) })
 		})},
 		{"announcer killed", failure, onNode(func(_ context.Context, r *run, node string) error {
 			return r.KillProcess(node, herald.Announcer, unix.SIGKILL)
 		})},
 		{"partition", failure, onNode(func(ctx context.Context, r *run, node string) error {
-			return r.until(func() (func() error, error) { return r.Part(ctx, node) }, r.short())
+			return r.until(ctx, func() (func() error, error) { return r.Part(ctx, node) }, r.short())
 		})},
 		{"announcer told to stop", planned, onNode(func(_ context.Context, r *run, node string) error {
 			return r.KillProcess(node, herald.Announcer, unix.SIGTERM)
@@ -60,37 +60,37 @@ func faults() []fault {
 		}},
 		{"node labelled out", planned, onNode(func(ctx context.Context, r *run, node string) error {
 			const label = "node.kubernetes.io/exclude-from-external-load-balancers"
-			return r.between(
+			return r.between(ctx,
 				func() error { return r.kubectl(ctx, "label", "node", node, label+"=") },
 				func() error { return r.kubectl(ctx, "label", "node", node, label+"-") })
 		})},
 		{"node cordoned and drained", planned, onNode(func(ctx context.Context, r *run, node string) error {
-			return r.between(
+			return r.between(ctx,
 				func() error {
 					return r.kubectl(ctx, "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=90s")
 				},
 				func() error { return r.kubectl(ctx, "uncordon", node) })
 		})},
-		{"all CPUs busy", needless, func(_ context.Context, r *run) error {
-			return r.until(func() (func() error, error) { return r.Busy(runtime.NumCPU()) }, r.long())
+		{"all CPUs busy", needless, func(ctx context.Context, r *run) error {
+			return r.until(ctx, func() (func() error, error) { return r.Busy(runtime.NumCPU()) }, r.long())
 		}},
-		{"few CPU shares", needless, func(_ context.Context, r *run) error {
-			return r.until(func() (func() error, error) { return r.Crowd(runtime.NumCPU()) }, r.long())
+		{"few CPU shares", needless, func(ctx context.Context, r *run) error {
+			return r.until(ctx, func() (func() error, error) { return r.Crowd(runtime.NumCPU()) }, r.long())
 		}},
 		{"one frame of ten lost", needless, func(ctx context.Context, r *run) error {
-			return r.until(func() (func() error, error) { return r.Loss(ctx, 10) }, r.long())
+			return r.until(ctx, func() (func() error, error) { return r.Loss(ctx, 10) }, r.long())
 		}},
 		{"announcers stall for 300 ms", needless, stalls},
 		{"members' traffic blocked", needless, func(ctx context.Context, r *run) error {
-			return r.until(func() (func() error, error) { return r.BlockMembers(ctx) }, r.short())
+			return r.until(ctx, func() (func() error, error) { return r.BlockMembers(ctx) }, r.short())
 		}},
 		{"API server gone", needless, func(ctx context.Context, r *run) error {
-			return r.until(func() (func() error, error) {
+			return r.until(ctx, func() (func() error, error) {
 				return func() error { return r.StartAPIServer(context.WithoutCancel(ctx)) }, r.StopAPIServer(ctx)
 			}, r.long())
 		}},
 		{"etcd frozen", needless, func(ctx context.Context, r *run) error {
-			return r.until(func() (func() error, error) { return r.ThawEtcd, r.FreezeEtcd(ctx) }, r.short())
+			return r.until(ctx, func() (func() error, error) { return r.ThawEtcd, r.FreezeEtcd(ctx) }, r.short())
 		}},
 		{"controllers killed", needless, killControllers},
 		{"a stranger takes an address", needless, strangerTakes},
@@ -107,18 +107,26 @@ func onNode(do func(ctx context.Context, r *run, node string) error) func(contex
 }
 
 // between breaks something, waits for some seconds and mends it.
-func (r *run) between(breaks, mends func() error) error {
-	return r.until(func() (func() error, error) { return mends, breaks() }, r.short())
+func (r *run) between(ctx context.Context, breaks, mends func() error) error {
+	return r.until(ctx, func() (func() error, error) { return mends, breaks() }, r.short())
 }
 
-// until begins something, and ends it after a time.
-func (r *run) until(begin func() (end func() error, err error), d time.Duration) error {
+// until begins something, and ends it after a time or with the context.
+func (r *run) until(ctx context.Context, begin func() (end func() error, err error), d time.Duration) error {
 	end, err := begin()
 	if err != nil {
 		return err
 	}
-	<-time.After(d)
+	pause(ctx, d)
 	return end()
+}
+
+// pause waits, for less if the context ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }
 
 // short is some seconds.
@@ -137,8 +145,8 @@ func (r *run) long() time.Duration {
 }
 
 // stalls stops one announcer after the other for 300 ms.
-func stalls(_ context.Context, r *run) error {
-	for end := time.Now().Add(r.long()); time.Now().Before(end); <-time.After(200 * time.Millisecond) {
+func stalls(ctx context.Context, r *run) error {
+	for end := time.Now().Add(r.long()); time.Now().Before(end) && ctx.Err() == nil; pause(ctx, 200*time.Millisecond) {
 		node := r.Nodes()[r.random.IntN(len(r.Nodes()))]
 		if err := r.Stall(node, 300*time.Millisecond); err != nil {
 			return err
@@ -180,7 +188,7 @@ func strangerTakes(ctx context.Context, r *run) error {
 		return err
 	}
 	r.contested = a
-	err := r.between(func() error { return change("add") }, func() error { return change("del") })
+	err := r.between(ctx, func() error { return change("add") }, func() error { return change("del") })
 	// The client may have believed it.
 	_, flush := r.Exec(ctx, lab.Client, "ip", "neigh", "flush", "dev", "eth0")
 	return errors.Join(err, flush)

@@ -92,10 +92,7 @@ func (r *run) work(ctx context.Context) error {
 		if err := r.suffer(ctx, next); err != nil {
 			return fmt.Errorf("%s (%s): %w", next.name, r.detail, err)
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second + time.Duration(r.random.Int64N(int64(3*time.Second)))):
-		}
+		pause(ctx, time.Second+time.Duration(r.random.Int64N(int64(3*time.Second))))
 	}
 	return context.Cause(ctx)
 }
@@ -114,7 +111,10 @@ func (r *run) suffer(ctx context.Context, f fault) error {
 		return err
 	}
 	over := time.Now()
-	if err := r.Settle(ctx, r.services); err != nil {
+	switch err := r.Settle(ctx, r.services); {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
 		r.breaks(f, fmt.Sprintf("after it: %v", err))
 		return nil
 	}
