@@ -74,6 +74,9 @@ func refused(r malformed) sighting { return sighting{kind: sawMalformed, reason:
 // both until its hops are used up; so members are answered only when they
 // probe, which no kernel does when it forwards.
 func decide(l announce.Link, t *table, frame, out []byte) ([]byte, sighting) {
+	if len(frame) == taggedFrame {
+		return nil, refused(vlanTagged)
+	}
 	e, ok := parseEthernet(frame)
 	if !ok {
 		return nil, refused(tooShort)

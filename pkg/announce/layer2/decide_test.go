@@ -90,6 +90,7 @@ func TestDecide(t *testing.T) {
 		{"a broadcast source", change(request(client, clientIP, vip4), 6, 0xff), false, refused(badSender)},
 		{"no source", request(announce.MAC{}, clientIP, vip4), false, refused(badSender)},
 		{"a VLAN tag", change(change(request(client, clientIP, vip4), 12, 0x81), 13, 0), false, refused(badEtherType)},
+		{"what the filter leaves of a frame with a VLAN tag", []byte{0xff}, false, refused(vlanTagged)},
 		{"no ARP", change(request(client, clientIP, vip4), 19, 3), false, refused(badHeader)},
 		{"nothing", nil, false, refused(tooShort)},
 

@@ -54,12 +54,20 @@ func closeGaps(sorted []Range, gap uint32) []Range {
 }
 
 // program is a filter under construction, of conditions that each drop the
-// frame or go on.
+// frame, pass it or go on. Register X says how much of it is passed.
 type program []bpf.Instruction
+
+// pass are the last instructions of a frame that is passed.
+func pass() []bpf.Instruction { return []bpf.Instruction{bpf.TXA{}, bpf.RetA{}} }
 
 // require drops the frame unless c holds for the loaded value.
 func (p *program) require(load bpf.Instruction, cond bpf.JumpTest, value uint32) {
 	*p = append(*p, load, bpf.JumpIf{Cond: cond, Val: value, SkipTrue: 1}, bpf.RetConstant{Val: 0})
+}
+
+// passIf passes the frame if c holds for the loaded value and else goes on.
+func (p *program) passIf(load bpf.Instruction, cond bpf.JumpTest, value uint32) {
+	*p = append(append(*p, load, bpf.JumpIf{Cond: cond, Val: value, SkipFalse: uint8(len(pass()))}), pass()...)
 }
 
 // oneOf passes frames whose loaded value lies in one of the ranges and goes on
@@ -71,11 +79,11 @@ func (p *program) oneOf(load bpf.Instruction, ranges []Range) {
 // searchTree ends in a pass or falls out of its end.
 func searchTree(ranges []Range) []bpf.Instruction {
 	if len(ranges) == 1 {
-		return []bpf.Instruction{
-			bpf.JumpIf{Cond: bpf.JumpLessThan, Val: ranges[0].First, SkipTrue: 2},
-			bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: ranges[0].Last, SkipTrue: 1},
-			bpf.RetConstant{Val: maxFrame},
-		}
+		skip := uint8(len(pass()))
+		return append([]bpf.Instruction{
+			bpf.JumpIf{Cond: bpf.JumpLessThan, Val: ranges[0].First, SkipTrue: skip + 1},
+			bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: ranges[0].Last, SkipTrue: skip},
+		}, pass()...)
 	}
 	middle := len(ranges) / 2
 	low, high := searchTree(ranges[:middle]), searchTree(ranges[middle:])
@@ -92,20 +100,37 @@ func searchTree(ranges []Range) []bpf.Instruction {
 const (
 	packetBroadcast = 1
 	packetMulticast = 2
+	packetOtherHost = 3
 )
 
+// groupBit is that of a destination's first byte, of multicast and broadcast.
+const groupBit = 1
+
 // filter is the program that a socket of the family runs in the kernel on each
-// received frame. It passes what can concern the ranges and is well formed as
-// far as the program can tell. VLAN-tagged frames reach AF_PACKET with the tag
-// taken off, so that nothing but the filter can tell them from untagged ones.
+// received frame. It passes what concerns the ranges, well formed or not: what
+// is refused is to be counted. VLAN-tagged frames reach AF_PACKET with the tag
+// taken off, and nothing but the filter can tell them from untagged ones: they
+// are for another host, though broadcast, or before Linux 5.3 marked as tagged.
+// It leaves taggedFrame bytes of them.
 func filter(f Family, ranges []Range) ([]bpf.RawInstruction, error) {
-	var p program
-	if f == IPv4 {
-		p.require(bpf.LoadExtension{Num: bpf.ExtType}, bpf.JumpLessOrEqual, packetBroadcast)
-	} else {
-		p.require(bpf.LoadExtension{Num: bpf.ExtType}, bpf.JumpLessOrEqual, packetMulticast)
+	most := uint32(packetBroadcast)
+	if f == IPv6 {
+		most = packetMulticast
 	}
-	p.require(bpf.LoadExtension{Num: bpf.ExtVLANTagPresent}, bpf.JumpEqual, 0)
+	var here program
+	here.require(bpf.LoadExtension{Num: bpf.ExtType}, bpf.JumpLessOrEqual, most)
+	here = append(here,
+		bpf.LoadExtension{Num: bpf.ExtVLANTagPresent},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 1},
+		bpf.LoadConstant{Dst: bpf.RegX, Val: maxFrame})
+	p := append(program{
+		bpf.LoadConstant{Dst: bpf.RegX, Val: taggedFrame},
+		bpf.LoadExtension{Num: bpf.ExtType},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: packetOtherHost, SkipTrue: 3},
+		bpf.LoadAbsolute{Off: 0, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: groupBit, SkipTrue: uint8(len(here)) + 1},
+		bpf.RetConstant{Val: 0},
+	}, here...)
 	if f == IPv4 {
 		p.arp(ranges)
 	} else {
@@ -115,26 +140,26 @@ func filter(f Family, ranges []Range) ([]bpf.RawInstruction, error) {
 	return bpf.Assemble(p)
 }
 
-// arp passes requests and replies about the ranges, by target or by sender.
+// arp passes what is about the ranges, by target or by sender, and what is too
+// short to tell.
 func (p *program) arp(ranges []Range) {
-	p.require(bpf.LoadExtension{Num: bpf.ExtLen}, bpf.JumpGreaterOrEqual, ethernetHeader+arpLength)
-	p.require(bpf.LoadAbsolute{Off: 14, Size: 4}, bpf.JumpEqual, 0x00010800) // Ethernet, IPv4
-	p.require(bpf.LoadAbsolute{Off: 18, Size: 2}, bpf.JumpEqual, 0x0604)     // of lengths 6 and 4
+	p.passIf(bpf.LoadExtension{Num: bpf.ExtLen}, bpf.JumpLessThan, ethernetHeader+arpLength)
 	if len(ranges) > 0 {
 		p.oneOf(bpf.LoadAbsolute{Off: 38, Size: 4}, ranges)
 		p.oneOf(bpf.LoadAbsolute{Off: 28, Size: 4}, ranges)
 	}
 }
 
-// neighbor passes solicitations and advertisements that didn't cross a router,
-// by the end of their target or of their source.
+// neighbor passes solicitations and advertisements about the ranges, by the end
+// of their target or of their source, and those too short to tell.
 func (p *program) neighbor(ranges []Range) {
-	p.require(bpf.LoadAbsolute{Off: 20, Size: 2}, bpf.JumpEqual, icmpv6<<8|hopLimit)
+	p.require(bpf.LoadAbsolute{Off: 20, Size: 1}, bpf.JumpEqual, icmpv6)
 	*p = append(*p,
 		bpf.LoadAbsolute{Off: 54, Size: 1},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: typeSolicitation, SkipTrue: 2},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: typeAdvertisement, SkipTrue: 1},
 		bpf.RetConstant{Val: 0})
+	p.passIf(bpf.LoadExtension{Num: bpf.ExtLen}, bpf.JumpLessThan, ethernetHeader+ipv6Header+neighborLength)
 	if len(ranges) > 0 {
 		p.oneOf(bpf.LoadAbsolute{Off: 74, Size: 4}, ranges)
 		p.oneOf(bpf.LoadAbsolute{Off: 34, Size: 4}, ranges)

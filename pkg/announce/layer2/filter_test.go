@@ -71,7 +71,7 @@ func TestSearchTree(t *testing.T) {
 			in = append(in, addressAt(rng.Uint32()))
 		}
 		ranges := rangesOf(in)
-		var p program
+		p := program{bpf.LoadConstant{Dst: bpf.RegX, Val: maxFrame}}
 		p.oneOf(bpf.LoadAbsolute{Off: 0, Size: 4}, ranges)
 		vm, err := bpf.NewVM(append(p, bpf.RetConstant{Val: 0}))
 		if err != nil {

@@ -14,6 +14,9 @@ const (
 	// maxFrame holds every frame that is sent or judged; longer ones are cut
 	// by the filter and then refused as malformed.
 	maxFrame = 256
+	// taggedFrame is what the filter leaves of a frame with a VLAN tag: enough
+	// to count it.
+	taggedFrame = 1
 )
 
 func broadcastMAC() announce.MAC { return announce.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff} }
@@ -50,6 +53,7 @@ type malformed string
 const (
 	wellFormed    malformed = ""
 	tooShort      malformed = "short"
+	vlanTagged    malformed = "vlan" // of another LAN, on the same cable
 	badEtherType  malformed = "ethertype"
 	badHeader     malformed = "header"
 	badOperation  malformed = "operation"
@@ -64,6 +68,6 @@ const (
 )
 
 func malformedReasons() []malformed {
-	return []malformed{tooShort, badEtherType, badHeader, badOperation, badSender, spoofedSender, badLength,
+	return []malformed{tooShort, vlanTagged, badEtherType, badHeader, badOperation, badSender, spoofedSender, badLength,
 		badHopLimit, badChecksum, badTarget, badSource, badOption}
 }

@@ -200,7 +200,10 @@ func (h *host) listen(w Wire) {
 }
 
 func (h *host) hear(b []byte) []byte {
-	e, _ := parseEthernet(b)
+	e, ok := parseEthernet(b)
+	if !ok {
+		return nil // what the filter leaves of a tagged frame
+	}
 	got := heard{at: time.Now(), eth: e}
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -209,7 +210,8 @@ func TestVLAN(t *testing.T) {
 	}
 	b.client.take()
 	raw := b.client.wires[IPv4]
-	for range 20 {
+	const asked = 20
+	for range asked {
 		for _, f := range [][]byte{arpFrame(nil), neighborAsk(b.client.link, vip6)} {
 			if err := raw.WriteFrame(tag(f)); err != nil {
 				t.Fatal(err)
@@ -222,7 +224,55 @@ func TestVLAN(t *testing.T) {
 			t.Errorf("answered by %+v", got)
 		}
 	}
+	for _, f := range []Family{IPv4, IPv6} {
+		if n := b.refused(1, f, vlanTagged); n != asked {
+			t.Errorf("%s: %v of %d tagged frames were counted", f, n, asked)
+		}
+	}
 	b.wantAnswer(1)
+}
+
+// TestRefusedFramesAreCounted: the kernel's filter keeps nothing back that is
+// broken and concerns an address.
+func TestRefusedFramesAreCounted(t *testing.T) {
+	b := real(t, 1)
+	b.own()
+	// A bridge drops or trims what is not as long as its IPv6 header says.
+	arp, ask := arpFrame(nil), neighborAsk(b.client.link, vip6)
+	change := func(frame []byte, at int, value byte) []byte {
+		frame = slices.Clone(frame)
+		frame[at] = value
+		return frame
+	}
+	tests := []struct {
+		family Family
+		reason malformed
+		frame  []byte
+	}{
+		{IPv4, tooShort, arp[:30]},
+		{IPv4, badHeader, change(arp, 17, 1)},
+		{IPv4, badOperation, change(arp, 21, 9)},
+		{IPv4, spoofedSender, change(arp, 27, 99)},
+		{IPv6, tooShort, change(ask[:70], 19, 16)},
+		{IPv6, badHopLimit, change(ask, 21, 64)},
+		{IPv6, badChecksum, change(ask, 56, ask[56]^1)},
+		{IPv6, badOperation, change(ask, 55, 1)},
+	}
+	for _, tt := range tests {
+		if err := b.client.wires[tt.family].WriteFrame(tt.frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range tests {
+		waitFor(t, "an "+tt.family.String()+" frame refused as "+string(tt.reason), func() bool { return b.refused(1, tt.family, tt.reason) == 1 })
+	}
+	b.wantAnswer(1)
+}
+
+// refused is how many frames of a family a node has refused for a reason.
+func (b *bed) refused(node int, f Family, reason malformed) float64 {
+	n := b.nodes[node]
+	return testutil.ToFloat64(n.cfg.Metrics.malformed.WithLabelValues(n.link.Name, f.String(), string(reason)))
 }
 
 // TestFlood: a host sends garbage, claims and requests as fast as it can, up to
