@@ -57,7 +57,8 @@ func TestPlannedMovesCostNothing(t *testing.T) {
 	}
 }
 
-// The next version, applied as users apply it, costs no connection either.
+// The next version, applied as users apply it, costs no connection either; nor
+// does going back to the one before, which is every other round.
 func TestUpgradeCostsNothing(t *testing.T) {
 	needsTime(t)
 	c := onCluster(t)
@@ -71,8 +72,10 @@ func TestUpgradeCostsNothing(t *testing.T) {
 		c.must(t, err)
 		c.must(t, c.WaitRollout(context.Background()))
 	})
+	versions, round := [...]string{next, build.HeraldImage}, 0
 	s.costsNothing(t, func(t *testing.T) {
-		c.must(t, c.Apply(t.Context(), manifestsWith(t, next)))
+		c.must(t, c.Apply(t.Context(), manifestsWith(t, versions[round%len(versions)])))
+		round++
 		c.must(t, c.WaitRollout(context.Background()))
 	})
 }
