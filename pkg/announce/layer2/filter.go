@@ -117,20 +117,18 @@ func filter(f Family, ranges []Range) ([]bpf.RawInstruction, error) {
 	if f == IPv6 {
 		most = packetMulticast
 	}
-	var here program
-	here.require(bpf.LoadExtension{Num: bpf.ExtType}, bpf.JumpLessOrEqual, most)
-	here = append(here,
-		bpf.LoadExtension{Num: bpf.ExtVLANTagPresent},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 1},
-		bpf.LoadConstant{Dst: bpf.RegX, Val: maxFrame})
-	p := append(program{
+	p := program{
 		bpf.LoadConstant{Dst: bpf.RegX, Val: taggedFrame},
 		bpf.LoadExtension{Num: bpf.ExtType},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: packetOtherHost, SkipTrue: 3},
+		bpf.JumpIf{Cond: bpf.JumpLessOrEqual, Val: most, SkipTrue: 4}, // for this host
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: packetOtherHost, SkipTrue: 2},
 		bpf.LoadAbsolute{Off: 0, Size: 1},
-		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: groupBit, SkipTrue: uint8(len(here)) + 1},
+		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: groupBit, SkipTrue: 4}, // tagged, past all of this
 		bpf.RetConstant{Val: 0},
-	}, here...)
+		bpf.LoadExtension{Num: bpf.ExtVLANTagPresent},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 1},
+		bpf.LoadConstant{Dst: bpf.RegX, Val: maxFrame},
+	}
 	if f == IPv4 {
 		p.arp(ranges)
 	} else {
