@@ -7,7 +7,8 @@ import (
 )
 
 // sizeClass is what depends on the number of nodes. memberlist reads it only
-// at the start; a wrong class costs a second of the slow detection.
+// at the start; a wrong class costs a second of the slow detection, and now and
+// then the haste of a piece of news.
 type sizeClass struct {
 	nodes          int // up to this many
 	suspicionMult  int
