@@ -77,23 +77,26 @@ func TestFloodOfFrames(t *testing.T) {
 }
 
 // counting notes how far a metric of all announcers has counted for some
-// reasons. What it returns fails the test unless each has been counted since.
-func (c *cluster) counting(t *testing.T, metric string, reasons ...string) (counted func()) {
+// reasons. What it returns fails the test unless each has been counted since, and
+// says how much all of them have.
+func (c *cluster) counting(t *testing.T, metric string, reasons ...string) (counted func() float64) {
 	t.Helper()
 	count := func(reason string) float64 { return c.sum(t, metric, fmt.Sprintf("reason=%q", reason)) }
 	before := map[string]float64{}
 	for _, r := range reasons {
 		before[r] = count(r)
 	}
-	return func() {
+	return func() (sum float64) {
 		t.Helper()
 		for _, r := range reasons {
 			n := count(r) - before[r]
+			sum += n
 			t.Logf("%s: %.0f for %q", metric, n, r)
 			if n == 0 {
 				t.Errorf("%s: nothing was counted for %q", metric, r)
 			}
 		}
+		return sum
 	}
 }
 
@@ -240,8 +243,9 @@ func TestGarbageAndReplaysOnTheMembersPort(t *testing.T) {
 		const checksum = 14 + 20 + 6
 		frame[checksum], frame[checksum+1] = 0, 0
 	}
+	replayed := c.counting(t, "herald_member_refused_total", "replayed")
 	counted := c.counting(t, "herald_member_refused_total",
-		"replayed", "unknown source", "malformed", "unknown key", "no handshake")
+		"unknown source", "malformed", "unknown key", "no handshake", "too many streams from the source")
 	down := c.sum(t, "herald_member_down_total")
 	s.enduring(t, func() {
 		for range 20 {
@@ -250,7 +254,11 @@ func TestGarbageAndReplaysOnTheMembersPort(t *testing.T) {
 		c.must(t, c.garbage(stranger, to))
 		c.must(t, c.garbage(c.other(node), to))
 	})
-	counted()
+	for what, n := range map[string]float64{"replays": replayed(), "garbage": counted()} {
+		if n < 1000 {
+			t.Errorf("%s: %.0f packets and streams were counted as refused, thousands were sent", what, n)
+		}
+	}
 	if n := c.sum(t, "herald_member_down_total") - down; n != 0 {
 		t.Errorf("members were found down %v times", n)
 	}
@@ -290,11 +298,16 @@ func (c *cluster) overhear(node string, n int) ([][]byte, error) {
 }
 
 // garbage sends thousands of packets and opens hundreds of streams. Every other
-// one begins as one of a member does, which has another key.
+// one begins as one of a member does, which has another key; every fourth ends
+// before it says anything.
 func (c *cluster) garbage(from string, to netip.AddrPort) error {
 	random := rand.New(rand.NewPCG(9, 9))
 	junk := func() []byte {
-		b := make([]byte, 2+random.IntN(1400))
+		size := 2 + random.IntN(1400)
+		if random.IntN(4) == 0 {
+			size = 2
+		}
+		b := make([]byte, size)
 		for i := range b {
 			b[i] = byte(random.Uint32())
 		}
