@@ -79,6 +79,7 @@ func (l *layer2Adapter) setGateways(gateways []netip.Addr) {
 func translateDesired(d agent.Desired, gateways []netip.Addr) layer2.Desired {
 	out := layer2.Desired{
 		Addresses: make(map[netip.Addr]layer2.Address, len(d.Addresses)),
+		Pools:     d.Pools,
 		Members:   map[announce.MAC]string{},
 		Witnesses: slices.Clone(gateways),
 		Links:     d.Links,

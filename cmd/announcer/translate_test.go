@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"go4.org/netipx"
 
 	"github.com/herald-lb/herald/pkg/announce"
 	"github.com/herald-lb/herald/pkg/announce/agent"
@@ -67,19 +68,21 @@ func TestTranslateDesired(t *testing.T) {
 			"n2": {Member: announce.Member{Links: []announce.Link{{MAC: announce.MAC{2}}, {MAC: announce.MAC{3}}}}, Address: ips("10.0.0.2")[0]},
 			"n3": {Alive: true},
 		},
+		Pools: []netipx.IPRange{netipx.MustParseIPRange("10.0.0.0-10.0.0.9")},
 		Links: []announce.Link{{Name: "eth0", MAC: announce.MAC{1}}},
 	}
 	want := layer2.Desired{
 		Addresses: map[netip.Addr]layer2.Address{
 			a.Addr: {Links: a.Links, Mine: true, Owner: "n1", Previous: layer2.Down, NeedsWitness: true, Order: a.Order},
 		},
+		Pools:     d.Pools,
 		Members:   map[announce.MAC]string{{1}: "n1", {9}: "n1", {2}: "n2", {3}: "n2"},
 		Down:      []string{"n2"},
 		Witnesses: ips("10.0.0.254", "10.0.0.2"),
 		Links:     d.Links,
 	}
 	got := translateDesired(d, ips("10.0.0.254"))
-	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netipx.IPRange{})); diff != "" {
 		t.Errorf("desired (-want +got):\n%s", diff)
 	}
 }

@@ -187,6 +187,39 @@ func TestJoinsOthersBeforeItClaims(t *testing.T) {
 	})
 }
 
+// TestSpeakerKnowsThePools: those whose questions it is to count, and no others.
+func TestSpeakerKnowsThePools(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, f, stop := start(t)
+		defer stop()
+		a.SetLinks(links)
+		a.SetMembers(members(alive()))
+		for document, want := range map[string][]string{
+			"address-pools: [{name: lan, protocol: layer2, addresses: [10.0.0.0/24]}]": {"10.0.0.0-10.0.0.255"},
+			`address-pools:
+- {name: b, protocol: layer2, addresses: [10.0.2.0-10.0.2.9, "fd00::/120"]}
+- {name: routed, protocol: bgp, addresses: [10.0.1.0/24]}
+- {name: a, protocol: layer2, addresses: [10.0.0.7/32]}`: {"10.0.0.7-10.0.0.7", "10.0.2.0-10.0.2.9", "fd00::-fd00::ff"},
+		} {
+			parsed, err := config.Parse([]byte(document))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := cluster(t)
+			c.Config = parsed
+			a.SetCluster(c)
+			settle()
+			var got []string
+			for _, r := range f.last(t).Pools {
+				got = append(got, r.String())
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("pools (-want +got):\n%s", diff)
+			}
+		}
+	})
+}
+
 func TestWaitsUntilItKnowsTheOthers(t *testing.T) {
 	for _, c := range []struct {
 		name     string

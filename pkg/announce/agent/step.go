@@ -7,7 +7,10 @@ import (
 	"strings"
 	"time"
 
+	"go4.org/netipx"
+
 	"github.com/herald-lb/herald/pkg/announce"
+	"github.com/herald-lb/herald/pkg/config"
 )
 
 // waitingFor says what this node waits for before it is ready, or "".
@@ -111,6 +114,7 @@ func (a *Agent) snapshot(s *state) announce.Snapshot {
 func (a *Agent) desired(s *state) Desired {
 	members := *s.input.members
 	d := Desired{Self: a.options.Node, Members: members.All, Links: s.local.Links}
+	d.Pools = poolRanges(s.input.cluster.Config)
 	d.Addresses = make([]Address, 0, len(s.plan.Addresses))
 	for i := range s.plan.Addresses {
 		p := &s.plan.Addresses[i]
@@ -124,6 +128,21 @@ func (a *Agent) desired(s *state) Desired {
 		})
 	}
 	return d
+}
+
+// poolRanges returns the ranges of all layer-2 pools, sorted.
+func poolRanges(c *config.Config) []netipx.IPRange {
+	if c == nil {
+		return nil
+	}
+	var ranges []netipx.IPRange
+	for _, p := range c.Pools {
+		if p.Protocol == config.Layer2 {
+			ranges = append(ranges, p.Ranges...)
+		}
+	}
+	slices.SortFunc(ranges, func(a, b netipx.IPRange) int { return a.From().Compare(b.From()) })
+	return ranges
 }
 
 // report logs and counts changes of owner. There may be thousands at once.

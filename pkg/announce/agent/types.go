@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"time"
 
+	"go4.org/netipx"
+
 	"github.com/herald-lb/herald/pkg/announce"
 	"github.com/herald-lb/herald/pkg/config"
 )
@@ -99,7 +101,8 @@ type Member struct {
 // It is immutable.
 type Desired struct {
 	Self      string
-	Addresses []Address // those of layer-2 pools, sorted by address
+	Addresses []Address        // those of layer-2 pools, sorted by address
+	Pools     []netipx.IPRange // of all layer-2 pools, sorted and disjoint
 	Members   map[string]Member
 	Links     []announce.Link // this node's
 }

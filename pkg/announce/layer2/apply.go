@@ -14,6 +14,7 @@ import (
 func (e *engine) apply(now time.Time, d *Desired) {
 	lost, found := e.applyMembers(d)
 	e.applyLinks(now, d.Links)
+	e.pools = d.Pools
 	e.applyAddresses(now, d)
 	for _, l := range e.links {
 		if lost {
@@ -144,6 +145,7 @@ func (e *engine) publish(d *Desired) {
 	t := &table{
 		self:      e.s.cfg.Self,
 		addresses: make(map[netip.Addr]*entry, len(e.addresses)),
+		pools:     e.pools,
 		members:   d.Members,
 		witnesses: make(map[netip.Addr]struct{}, len(e.witnesses)),
 	}

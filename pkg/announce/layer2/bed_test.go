@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+	"go4.org/netipx"
 
 	"github.com/herald-lb/herald/pkg/announce"
 	"github.com/herald-lb/herald/pkg/announce/announcetest"
@@ -77,7 +78,7 @@ type plan struct {
 // follow applies a plan on n.
 func (n *node) follow(p plan) {
 	d := Desired{
-		Links: []announce.Link{n.link}, Witnesses: p.witnesses,
+		Links: []announce.Link{n.link}, Witnesses: p.witnesses, Pools: pools,
 		Addresses: make(map[netip.Addr]Address), Members: make(map[announce.MAC]string),
 	}
 	for i := 1; i <= 5; i++ {
@@ -104,6 +105,8 @@ var (
 	vip4 = netip.MustParseAddr("10.9.0.200")
 	vip6 = netip.MustParseAddr("fd09::200")
 	vips = []netip.Addr{vip4, vip6}
+
+	pools = []netipx.IPRange{netipx.MustParseIPRange("10.9.0.200-10.9.0.209"), netipx.MustParseIPRange("fd09::200-fd09::20f")}
 )
 
 const (

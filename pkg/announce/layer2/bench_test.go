@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"go4.org/netipx"
 )
 
 // BenchmarkReply measures, on a bridge, how long a client waits for an answer:
@@ -27,7 +29,7 @@ func BenchmarkReply(b *testing.B) {
 		b.Run(tt.name, func(b *testing.B) {
 			client := lan.client
 			client.deaf() // its own loop would take the replies
-			w, err := inHost{lan.hosts[clientHost], Sockets{}}.Open(client.link, FamilyOf(tt.addr), rangesOf([]netip.Addr{tt.addr}))
+			w, err := inHost{lan.hosts[clientHost], Sockets{}}.Open(client.link, FamilyOf(tt.addr), rangesOf([]netipx.IPRange{only(tt.addr)}))
 			if err != nil {
 				b.Fatal(err)
 			}

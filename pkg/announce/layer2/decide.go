@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mdlayher/arp"
+	"go4.org/netipx"
 
 	"github.com/herald-lb/herald/pkg/announce"
 )
@@ -16,6 +17,7 @@ import (
 type table struct {
 	self      string
 	addresses map[netip.Addr]*entry
+	pools     []netipx.IPRange // sorted and disjoint
 	members   map[announce.MAC]string
 	witnesses map[netip.Addr]struct{}
 }
@@ -35,24 +37,34 @@ func (t *table) knows(a netip.Addr, l announce.Link) bool {
 // answers reports whether a, which is in the plan, is this node's to answer for.
 func (t *table) answers(a netip.Addr) bool { return t.addresses[a].answers.Load() }
 
+// unassigned reports whether a is an address of a pool that no Service has.
+func (t *table) unassigned(a netip.Addr) bool {
+	if t.addresses[a] != nil {
+		return false
+	}
+	i, starts := slices.BinarySearchFunc(t.pools, a, func(r netipx.IPRange, a netip.Addr) int { return r.From().Compare(a) })
+	return starts || i > 0 && t.pools[i-1].Contains(a)
+}
+
 // sightingKind says what a received frame was.
 type sightingKind uint8
 
 const (
-	sawNothing   sightingKind = iota // nothing to do with the plan's addresses
-	sawMalformed                     // refused; reason says why
-	sawOwn                           // this node's own frame came back
-	sawRequest                       // a client asks; answered if the address is this node's
-	sawProbe                         // the asker is about to use the address; answered if it is this node's
-	sawMember                        // another node asks: not answered
-	sawClaim                         // somebody else uses an address of the plan
-	sawWitness                       // a witness answered
+	sawNothing    sightingKind = iota // nothing to do with the plan's addresses
+	sawMalformed                      // refused; reason says why
+	sawOwn                            // this node's own frame came back
+	sawRequest                        // a client asks; answered if the address is this node's
+	sawProbe                          // the asker is about to use the address; answered if it is this node's
+	sawMember                         // another node asks: not answered
+	sawClaim                          // somebody else uses an address of the plan
+	sawWitness                        // a witness answered
+	sawUnassigned                     // somebody asks for an address of a pool that no Service has: not answered
 	sightingKinds
 )
 
 // String returns the kind's label in metrics.
 func (k sightingKind) String() string {
-	return [...]string{"other", "malformed", "own", "request", "probe", "member", "claim", "witness"}[k]
+	return [...]string{"other", "malformed", "own", "request", "probe", "member", "claim", "witness", "unassigned"}[k]
 }
 
 // sighting is what one received frame says.
@@ -126,6 +138,9 @@ func decideARP(l announce.Link, t *table, e ethernet, b, out []byte) ([]byte, si
 	case p.op == arp.OperationReply && witness:
 		s.kind = sawWitness
 		return nil, s
+	case p.op == arp.OperationRequest && t.unassigned(p.targetIP):
+		s.kind, s.addr = sawUnassigned, p.targetIP
+		return nil, s
 	case p.op != arp.OperationRequest || !t.knows(p.targetIP, l):
 		return nil, sighting{}
 	}
@@ -167,6 +182,9 @@ func decideNeighbor(l announce.Link, t *table, e ethernet, b, out []byte) ([]byt
 		if s.node != "" {
 			s.kind = sawMember
 		}
+		return nil, s
+	case t.unassigned(n.target):
+		s.kind, s.addr = sawUnassigned, n.target
 		return nil, s
 	case !t.knows(n.target, l):
 		return nil, sighting{}

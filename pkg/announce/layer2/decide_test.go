@@ -2,11 +2,14 @@ package layer2
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/mdlayher/arp"
 	"github.com/mdlayher/ndp"
+	"go4.org/netipx"
+	"pgregory.net/rapid"
 
 	"github.com/herald-lb/herald/pkg/announce"
 )
@@ -15,7 +18,9 @@ var (
 	other4  = netip.MustParseAddr("10.9.0.201") // in the plan, not answered by this node
 	other6  = netip.MustParseAddr("fd09::201")
 	away4   = netip.MustParseAddr("10.9.0.202") // answered on another link
-	unknown = netip.MustParseAddr("10.9.0.203")
+	spare4  = netip.MustParseAddr("10.9.0.203") // of a pool, but no Service has it
+	spare6  = netip.MustParseAddr("fd09::203")
+	unknown = netip.MustParseAddr("10.9.0.220")
 	gateway = netip.MustParseAddr("10.9.0.254")
 )
 
@@ -23,7 +28,7 @@ var (
 // second link of node 1.
 func judge() *table {
 	t := &table{
-		self: "n1", addresses: make(map[netip.Addr]*entry),
+		self: "n1", addresses: make(map[netip.Addr]*entry), pools: pools,
 		members:   map[announce.MAC]string{macOf(1): "n1", macOf(2): "n2", macOf(3): "n1"},
 		witnesses: map[netip.Addr]struct{}{gateway: {}, netip.MustParseAddr("fe80::fe"): {}},
 	}
@@ -71,6 +76,10 @@ func TestDecide(t *testing.T) {
 		{"a node probes for an address that is not this node's", request(node2, unspecified, other4), false, sighting{kind: sawProbe, addr: other4, mac: node2, node: "n2"}},
 		{"for an address of another link", request(client, clientIP, away4), false, sighting{}},
 		{"for an address that is nobody's", request(client, clientIP, unknown), false, sighting{}},
+		{"for an address of a pool that no Service has", request(client, clientIP, spare4), false, sighting{kind: sawUnassigned, addr: spare4, mac: client}},
+		{"a host probes for an address of a pool that no Service has", request(client, unspecified, spare4), false, sighting{kind: sawUnassigned, addr: spare4, mac: client}},
+		{"a node asks for an address of a pool that no Service has", request(node2, netip.MustParseAddr("10.9.0.2"), spare4), false, sighting{kind: sawUnassigned, addr: spare4, mac: node2, node: "n2"}},
+		{"a host that has an address of a pool answers another", reply(client, spare4), false, sighting{}},
 		{"a reply between others", arpPacket{op: 2, senderMAC: client, senderIP: clientIP, targetMAC: macOf(1), targetIP: vip4}.appendTo(nil, macOf(1)), false, sighting{}},
 		{"a stranger's gratuitous request", request(client, vip4, vip4), false, sighting{kind: sawClaim, addr: vip4, mac: client}},
 		{"a stranger's gratuitous reply", arpAnnounceReply(nil, client, vip4), false, sighting{kind: sawClaim, addr: vip4, mac: client}},
@@ -101,6 +110,8 @@ func TestDecide(t *testing.T) {
 		{"v6: a node asks, to forward", ns(node2, ll, vip6), false, sighting{kind: sawMember, addr: vip6, mac: node2, node: "n2"}},
 		{"v6: a node probes", ns(node2, netip.IPv6Unspecified(), vip6), true, sighting{kind: sawProbe, addr: vip6, mac: node2, node: "n2"}},
 		{"v6: for an address that is not this node's", ns(client, ll, other6), false, sighting{kind: sawRequest, addr: other6, mac: client}},
+		{"v6: for an address of a pool that no Service has", ns(client, ll, spare6), false, sighting{kind: sawUnassigned, addr: spare6, mac: client}},
+		{"v6: for an address that is nobody's", ns(client, ll, netip.MustParseAddr("fd09::210")), false, sighting{}},
 		{"v6: a stranger advertises", na(client, vip6), false, sighting{kind: sawClaim, addr: vip6, mac: client}},
 		{"v6: a stranger uses the address to ask", ns(client, vip6, other6), false, sighting{kind: sawClaim, addr: vip6, mac: client}},
 		{"v6: a node advertises", na(node2, vip6), false, sighting{kind: sawClaim, addr: vip6, mac: node2, node: "n2"}},
@@ -122,6 +133,28 @@ func TestDecide(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUnassigned: an address is unassigned if a pool has it and the plan doesn't.
+func TestUnassigned(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		bounds := rapid.SliceOfNDistinct(rapid.Uint32Range(0, 100), 0, 20, rapid.ID[uint32]).Draw(t, "bounds")
+		slices.Sort(bounds)
+		judge := &table{addresses: make(map[netip.Addr]*entry)}
+		for pair := range slices.Chunk(bounds, 2) {
+			judge.pools = append(judge.pools, netipx.IPRangeFrom(addressAt(pair[0]), addressAt(pair[len(pair)-1])))
+		}
+		for _, v := range rapid.SliceOf(rapid.Uint32Range(0, 100)).Draw(t, "assigned") {
+			judge.addresses[addressAt(v)] = &entry{}
+		}
+		for v := range uint32(102) {
+			a := addressAt(v)
+			pooled := slices.ContainsFunc(judge.pools, func(r netipx.IPRange) bool { return r.Contains(a) })
+			if got, want := judge.unassigned(a), pooled && judge.addresses[a] == nil; got != want {
+				t.Fatalf("%s: %v, want %v", a, got, want)
+			}
+		}
+	})
 }
 
 func TestDecideWithoutLinkLocalAddress(t *testing.T) {

@@ -3,6 +3,8 @@ package layer2
 import (
 	"net/netip"
 
+	"go4.org/netipx"
+
 	"github.com/herald-lb/herald/pkg/announce"
 )
 
@@ -13,6 +15,11 @@ type Desired struct {
 	// this node's and the others', unmapped. One that is missing is no longer announced
 	// by anybody: this node stops answering for it at once.
 	Addresses map[netip.Addr]Address
+
+	// Pools are the ranges that such addresses are taken from, sorted and
+	// disjoint. Questions for an address of them that no Service has are not
+	// answered, and counted on the links that serve others.
+	Pools []netipx.IPRange
 
 	// Members says whose a MAC is, for every link of every known node, this
 	// one and those whose announcer is down included.

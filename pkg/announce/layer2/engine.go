@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"go4.org/netipx"
 )
 
 const (
@@ -29,6 +31,7 @@ type engine struct {
 	timers    agenda[netip.Addr]
 	prober    *prober
 	witnesses []netip.Addr
+	pools     []netipx.IPRange
 
 	seen    chan report
 	events  []Event

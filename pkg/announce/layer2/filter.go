@@ -3,9 +3,10 @@ package layer2
 import (
 	"cmp"
 	"encoding/binary"
-	"net/netip"
+	"math"
 	"slices"
 
+	"go4.org/netipx"
 	"golang.org/x/net/bpf"
 )
 
@@ -20,12 +21,10 @@ type Range struct{ First, Last uint32 }
 // rangesOf covers the addresses by at most maxRanges ranges, disjoint and
 // ascending. Where there would be more, the smallest gaps are covered too: the
 // filter only spares work, the table decides.
-func rangesOf(addresses []netip.Addr) []Range {
+func rangesOf(addresses []netipx.IPRange) []Range {
 	ranges := make([]Range, 0, len(addresses))
-	for _, a := range addresses {
-		b := a.As16()
-		v := binary.BigEndian.Uint32(b[12:])
-		ranges = append(ranges, Range{v, v})
+	for _, r := range addresses {
+		ranges = append(ranges, rangeOf(r))
 	}
 	slices.SortFunc(ranges, func(a, b Range) int { return cmp.Compare(a.First, b.First) })
 	ranges = closeGaps(ranges, 1)
@@ -40,12 +39,21 @@ func rangesOf(addresses []netip.Addr) []Range {
 	return closeGaps(ranges, gaps[len(ranges)-maxRanges-1])
 }
 
-// closeGaps joins neighbours that are at most gap apart.
+// rangeOf covers r, by all there is if its addresses differ in more than their end.
+func rangeOf(r netipx.IPRange) Range {
+	first, last := r.From().As16(), r.To().As16()
+	if [12]byte(first[:12]) != [12]byte(last[:12]) {
+		return Range{0, math.MaxUint32}
+	}
+	return Range{binary.BigEndian.Uint32(first[12:]), binary.BigEndian.Uint32(last[12:])}
+}
+
+// closeGaps joins those that overlap or are at most gap apart.
 func closeGaps(sorted []Range, gap uint32) []Range {
 	var out []Range
 	for _, r := range sorted {
-		if n := len(out); n > 0 && r.First-out[n-1].Last <= gap {
-			out[n-1].Last = r.Last
+		if n := len(out); n > 0 && (r.First <= out[n-1].Last || r.First-out[n-1].Last <= gap) {
+			out[n-1].Last = max(out[n-1].Last, r.Last)
 			continue
 		}
 		out = append(out, r)

@@ -5,9 +5,11 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go4.org/netipx"
 	"golang.org/x/net/bpf"
 	"pgregory.net/rapid"
 )
@@ -17,21 +19,31 @@ func addressAt(v uint32) netip.Addr {
 }
 
 func TestRangesOf(t *testing.T) {
-	a := func(s string) netip.Addr { return netip.MustParseAddr(s) }
 	tests := []struct {
 		name string
-		in   []netip.Addr
+		in   string
 		want []Range
 	}{
-		{"none", nil, nil},
-		{"neighbours join", []netip.Addr{a("0.0.0.7"), a("0.0.0.5"), a("0.0.0.6"), a("0.0.0.6")}, []Range{{5, 7}}},
-		{"others don't", []netip.Addr{a("0.0.0.7"), a("0.0.0.5")}, []Range{{5, 5}, {7, 7}}},
-		{"IPv6 by its end", []netip.Addr{a("fd00::5"), a("fd99::6")}, []Range{{5, 6}}},
-		{"the last address", []netip.Addr{a("255.255.255.255"), a("255.255.255.254")}, []Range{{1<<32 - 2, 1<<32 - 1}}},
+		{"none", "", nil},
+		{"neighbours join", "0.0.0.7 0.0.0.5 0.0.0.6 0.0.0.6", []Range{{5, 7}}},
+		{"others don't", "0.0.0.7 0.0.0.5", []Range{{5, 5}, {7, 7}}},
+		{"what a range contains is covered", "0.0.0.6 0.0.0.5-0.0.0.9 0.0.0.8-0.0.0.9", []Range{{5, 9}}},
+		{"overlapping ranges join", "0.0.0.5-0.0.0.9 0.0.0.8-0.0.0.11", []Range{{5, 11}}},
+		{"IPv6 by its end", "fd00::5 fd99::6-fd99::9", []Range{{5, 9}}},
+		{"IPv6 beyond its end", "fd00::ffff:ffff-fd00::1:0:0 fd00::5", []Range{{0, 1<<32 - 1}}},
+		{"the last address", "255.255.255.255 255.255.255.254", []Range{{1<<32 - 2, 1<<32 - 1}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, rangesOf(tt.in)); diff != "" {
+			var in []netipx.IPRange
+			for _, s := range strings.Fields(tt.in) {
+				first, last, found := strings.Cut(s, "-")
+				if !found {
+					last = first
+				}
+				in = append(in, netipx.IPRangeFrom(netip.MustParseAddr(first), netip.MustParseAddr(last)))
+			}
+			if diff := cmp.Diff(tt.want, rangesOf(in)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -41,9 +53,13 @@ func TestRangesOf(t *testing.T) {
 func TestRangesCoverAndStayFew(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		values := rapid.SliceOfN(rapid.Uint32(), 0, 1000).Draw(t, "values")
-		var in []netip.Addr
-		for _, v := range values {
-			in = append(in, addressAt(v))
+		var in []netipx.IPRange
+		for pair := range slices.Chunk(values, 2) {
+			first, last := slices.Min(pair), slices.Max(pair)
+			if !rapid.Bool().Draw(t, "wide") {
+				last = first
+			}
+			in = append(in, netipx.IPRangeFrom(addressAt(first), addressAt(last)))
 		}
 		got := rangesOf(in)
 		if len(got) > maxRanges {
@@ -54,9 +70,9 @@ func TestRangesCoverAndStayFew(t *testing.T) {
 				t.Fatalf("not ascending and disjoint: %v", got)
 			}
 		}
-		for _, v := range values {
-			if !slices.ContainsFunc(got, func(r Range) bool { return r.First <= v && v <= r.Last }) {
-				t.Fatalf("%d is not covered", v)
+		for _, want := range in {
+			if !slices.ContainsFunc(got, func(r Range) bool { return r.First <= rangeOf(want).First && rangeOf(want).Last <= r.Last }) {
+				t.Fatalf("%s is not covered", want)
 			}
 		}
 	})
@@ -66,9 +82,9 @@ func TestRangesCoverAndStayFew(t *testing.T) {
 func TestSearchTree(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, n := range []int{1, 2, 3, 17, maxRanges} {
-		var in []netip.Addr
+		var in []netipx.IPRange
 		for range n {
-			in = append(in, addressAt(rng.Uint32()))
+			in = append(in, only(addressAt(rng.Uint32())))
 		}
 		ranges := rangesOf(in)
 		p := program{bpf.LoadConstant{Dst: bpf.RegX, Val: maxFrame}}
@@ -97,9 +113,9 @@ func TestSearchTree(t *testing.T) {
 
 func TestFilterFitsTheKernel(t *testing.T) {
 	const kernelLimit = 4096
-	var in []netip.Addr
+	var in []netipx.IPRange
 	for i := range uint32(10_000) {
-		in = append(in, addressAt(i*7919))
+		in = append(in, only(addressAt(i*7919)))
 	}
 	for _, f := range []Family{IPv4, IPv6} {
 		raw, err := filter(f, rangesOf(in))

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"go4.org/netipx"
+
 	"github.com/herald-lb/herald/pkg/announce"
 )
 
@@ -56,12 +58,13 @@ func (e *engine) openPorts(now time.Time, l *link) {
 	l.reopenAt = now.Add(l.reopenWait)
 }
 
-// relevant returns the addresses of a family whose frames matter on a link.
-func (e *engine) relevant(index int, f Family) []netip.Addr {
-	var relevant []netip.Addr
+// relevant returns the addresses of a family whose frames matter on a link:
+// none on one that serves none.
+func (e *engine) relevant(index int, f Family) []netipx.IPRange {
+	var relevant []netipx.IPRange
 	for k, a := range e.addresses {
 		if FamilyOf(k) == f && slices.Contains(a.entry.links, index) {
-			relevant = append(relevant, k)
+			relevant = append(relevant, only(k))
 		}
 	}
 	if len(relevant) == 0 {
@@ -69,11 +72,19 @@ func (e *engine) relevant(index int, f Family) []netip.Addr {
 	}
 	for _, w := range e.witnesses {
 		if FamilyOf(w) == f {
-			relevant = append(relevant, w)
+			relevant = append(relevant, only(w))
+		}
+	}
+	for _, r := range e.pools {
+		if FamilyOf(r.From()) == f {
+			relevant = append(relevant, r)
 		}
 	}
 	return relevant
 }
+
+// only is the range of one address.
+func only(a netip.Addr) netipx.IPRange { return netipx.IPRangeFrom(a, a) }
 
 func (e *engine) openPort(l *link, f Family, ranges []Range) error {
 	w, err := e.s.cfg.Opener.Open(l.Link, f, ranges)

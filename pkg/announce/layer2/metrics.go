@@ -29,7 +29,7 @@ func NewMetrics() *Metrics {
 		}, labels)
 	}
 	return &Metrics{
-		received:      counter("received_total", "Frames that passed the socket's filter, by what they were.", "link", "family", "kind"),
+		received:      counter("received_total", "Frames that passed the socket's filter, by what they were; unassigned: they asked for an address of a pool that no Service has.", "link", "family", "kind"),
 		malformed:     counter("malformed_total", "Received frames that were refused, by reason.", "link", "family", "reason"),
 		replies:       counter("replies_total", "Requests answered.", "link", "family"),
 		suppressed:    counter("replies_suppressed_total", "Requests not answered because one client repeated them too fast.", "link", "family"),

@@ -267,6 +267,32 @@ func TestRefusedFramesAreCounted(t *testing.T) {
 	b.wantAnswer(1)
 }
 
+// TestQuestionsForUnassignedAddresses: the kernel's filter passes questions for
+// the addresses of the pools that no Service has, and they are counted.
+func TestQuestionsForUnassignedAddresses(t *testing.T) {
+	b := real(t, 1)
+	b.own()
+	for i := range 3 {
+		b.client.send(arpPacket{op: 1, senderMAC: macOf(clientHost), senderIP: clientIP, targetIP: spare4}.appendTo(nil, broadcastMAC()))
+		b.client.send(neighborAsk(b.client.link, spare6))
+		for _, f := range []Family{IPv4, IPv6} {
+			waitFor(t, "an unanswered "+f.String()+" question counted", func() bool { return b.saw(1, f, sawUnassigned) == float64(i+1) })
+		}
+	}
+	for _, a := range []netip.Addr{spare4, spare6} {
+		if got := b.client.answers(a, 0, b.reply); len(got) > 0 {
+			t.Errorf("%s is answered by %v", a, got)
+		}
+	}
+	b.wantAnswer(1)
+}
+
+// saw is how many frames of a kind a node has received.
+func (b *bed) saw(node int, f Family, kind sightingKind) float64 {
+	n := b.nodes[node]
+	return testutil.ToFloat64(n.cfg.Metrics.received.WithLabelValues(n.link.Name, f.String(), kind.String()))
+}
+
 // refused is how many frames of a family a node has refused for a reason.
 func (b *bed) refused(node int, f Family, reason malformed) float64 {
 	n := b.nodes[node]
@@ -334,6 +360,11 @@ func TestFlood(t *testing.T) {
 	slices.Sort(took)
 	t.Logf("%d hostile frames; the client's kernel resolved %d times, median %v, worst %v; heap %d KiB before, %d KiB after",
 		sent, len(took), took[len(took)/2], took[len(took)-1], before.HeapAlloc>>10, after.HeapAlloc>>10)
+	for _, kind := range []sightingKind{sawRequest, sawClaim, sawMalformed, sawUnassigned} {
+		if b.saw(1, IPv4, kind) == 0 {
+			t.Errorf("no ARP frame was counted as %s", kind)
+		}
+	}
 	if after.HeapAlloc > before.HeapAlloc+(16<<20) {
 		t.Errorf("the heap grew by %d KiB", (after.HeapAlloc-before.HeapAlloc)>>10)
 	}
@@ -351,7 +382,7 @@ func hostileFrame(rng *rand.Rand) []byte {
 	case 1:
 		return arpPacket{op: 1, senderMAC: mac, senderIP: foreignIP, targetIP: vip4}.appendTo(nil, broadcastMAC())
 	case 2:
-		return arpPacket{op: 1, senderMAC: mac, senderIP: netip.IPv4Unspecified(), targetIP: unknown}.appendTo(nil, broadcastMAC())
+		return arpPacket{op: 1, senderMAC: mac, senderIP: netip.IPv4Unspecified(), targetIP: spare4}.appendTo(nil, broadcastMAC())
 	case 3:
 		return neighborAnnounce(nil, l, other6)
 	case 4:
