@@ -57,7 +57,8 @@ func TestFloodOfFrames(t *testing.T) {
 	s := c.site(t, "flood", 1)
 	frames := hostileFrames(t, s.both())
 	const rate, lasts = 50_000, 8 * time.Second
-	counted := c.counting(t, "herald_layer2_malformed_total",
+	received := c.counting(t, "herald_layer2_received_total", "kind", "request", "malformed", "unassigned")
+	refused := c.counting(t, "herald_layer2_malformed_total", "reason",
 		"short", "vlan", "header", "operation", "spoofed", "hop_limit", "checksum")
 	s.enduring(t, func() {
 		asking := s.ask(t, s.both())
@@ -70,30 +71,31 @@ func TestFloodOfFrames(t *testing.T) {
 			}
 		}
 	})
-	counted()
+	received()
+	refused()
 	for _, a := range s.both() {
 		c.answers(t, a, 80)
 	}
 }
 
-// counting notes how far a metric of all announcers has counted for some
-// reasons. What it returns fails the test unless each has been counted since, and
-// says how much all of them have.
-func (c *cluster) counting(t *testing.T, metric string, reasons ...string) (counted func() float64) {
+// counting notes how far a metric of all announcers has counted for some values
+// of a label. What it returns fails the test unless each has been counted since,
+// and says how much all of them have.
+func (c *cluster) counting(t *testing.T, metric, label string, values ...string) (counted func() float64) {
 	t.Helper()
-	count := func(reason string) float64 { return c.sum(t, metric, fmt.Sprintf("reason=%q", reason)) }
+	count := func(value string) float64 { return c.sum(t, metric, fmt.Sprintf("%s=%q", label, value)) }
 	before := map[string]float64{}
-	for _, r := range reasons {
-		before[r] = count(r)
+	for _, v := range values {
+		before[v] = count(v)
 	}
 	return func() (sum float64) {
 		t.Helper()
-		for _, r := range reasons {
-			n := count(r) - before[r]
+		for _, v := range values {
+			n := count(v) - before[v]
 			sum += n
-			t.Logf("%s: %.0f for %q", metric, n, r)
+			t.Logf("%s: %.0f for %s %q", metric, n, label, v)
 			if n == 0 {
-				t.Errorf("%s: nothing was counted for %q", metric, r)
+				t.Errorf("%s: nothing was counted for %s %q", metric, label, v)
 			}
 		}
 		return sum
@@ -189,8 +191,8 @@ func (c *cluster) flood(frames [][]byte, rate int, lasts time.Duration) (sent in
 	return sent, nil
 }
 
-// Questions in another VLAN, and for addresses that nobody owns, are not
-// answered.
+// Questions in another VLAN, and for addresses that nobody owns, are counted by
+// every node and answered by none.
 func TestOthersQuestionsAreNotAnswered(t *testing.T) {
 	c := onCluster(t)
 	c.stranger(t)
@@ -205,9 +207,19 @@ func TestOthersQuestionsAreNotAnswered(t *testing.T) {
 	unowned, err := arpFrame(mac, from, netip.MustParseAddr("192.168.31.249"))
 	c.must(t, err)
 	replies := func() float64 { return c.sum(t, "herald_layer2_replies_total", `family="ipv4"`) }
+	seen := func() (vlan, unassigned float64) {
+		return c.sum(t, "herald_layer2_malformed_total", `reason="vlan"`), c.sum(t, "herald_layer2_received_total", `kind="unassigned"`)
+	}
 	before := replies()
+	vlan, unassigned := seen()
 	c.must(t, c.sendFrames(stranger, tagged(plain), unowned, tagged(plain), unowned))
-	time.Sleep(500 * time.Millisecond) // nothing is to happen
+	eventually(t, soon, "the questions are counted", func() error {
+		v, u := seen()
+		if all := float64(2 * len(c.Nodes())); v-vlan < all || u-unassigned < all {
+			return fmt.Errorf("%v tagged ones and %v for an address that nobody owns, of %v each", v-vlan, u-unassigned, all)
+		}
+		return nil
+	})
 	if n := replies() - before; n != 0 {
 		t.Errorf("%v of the questions were answered", n)
 	}
@@ -243,8 +255,8 @@ func TestGarbageAndReplaysOnTheMembersPort(t *testing.T) {
 		const checksum = 14 + 20 + 6
 		frame[checksum], frame[checksum+1] = 0, 0
 	}
-	replayed := c.counting(t, "herald_member_refused_total", "replayed")
-	counted := c.counting(t, "herald_member_refused_total",
+	replayed := c.counting(t, "herald_member_refused_total", "reason", "replayed")
+	counted := c.counting(t, "herald_member_refused_total", "reason",
 		"unknown source", "malformed", "unknown key", "no handshake", "too many streams from the source")
 	down := c.sum(t, "herald_member_down_total")
 	s.enduring(t, func() {
