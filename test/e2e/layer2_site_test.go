@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/herald-lb/herald/test/herald"
 	"github.com/herald-lb/herald/test/lab"
 	"github.com/herald-lb/herald/test/lab/probe"
@@ -72,13 +70,17 @@ func (s *site) both() []netip.Addr { return s.addresses[:s.families] }
 type clients struct {
 	addresses []netip.Addr
 	stops     []func() (probe.Report, error)
+	switches  *lab.Switches // of their host
 }
 
 // ask opens 100 connections a second to each of some addresses, until it is
 // told to stop.
 func (s *site) ask(t *testing.T, addresses []netip.Addr) *clients {
 	t.Helper()
-	c := &clients{addresses: addresses}
+	switches, err := s.WatchSwitches(lab.Client)
+	s.must(t, err)
+	t.Cleanup(func() { s.must(t, switches.Stop()) })
+	c := &clients{addresses: addresses, switches: switches}
 	for _, a := range addresses {
 		_, stop, err := s.Probe(lab.Client, probe.Options{Target: netip.AddrPortFrom(a, 80)})
 		s.must(t, err)
@@ -117,19 +119,20 @@ func (c *clients) none(t *testing.T) {
 }
 
 // noneNew fails the test if a connection failed that was not under way at the
-// very moment of one of some moves. Such a one is reset: its first packets went
-// through the node that had the address before, which alone knows the connection.
+// very moment at which the client switched to another node, or if it didn't
+// switch once for each move.
 func (c *clients) noneNew(t *testing.T, moves int) {
 	t.Helper()
 	for i, r := range c.reports(t) {
-		resets := 0
-		for _, f := range r.Failures {
-			if f.Reason == unix.ECONNRESET.Error() {
-				resets++
-			}
+		a := c.addresses[i]
+		if switches := c.switches.Of(a); len(switches) != moves {
+			t.Errorf("%v: the client switched to another node at %v, in %d moves", a, switches, moves)
 		}
-		if other := len(r.Failures) - resets; other > 0 || resets > moves {
-			t.Errorf("%v: %d connections failed, and %d were reset in %d moves; the first failed at %s", c.addresses[i], other, resets, moves, r.Failures[0].At.Format("15:04:05.000"))
+		for _, f := range r.Failures {
+			if !c.switches.CutShort(a, f) {
+				t.Errorf("%v: a connection tried at %s failed after %v: %s; the client switched at %v",
+					a, f.At.Format("15:04:05.000"), f.Until.Sub(f.At), f.Reason, c.switches.Of(a))
+			}
 		}
 	}
 }

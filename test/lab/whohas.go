@@ -14,7 +14,6 @@ import (
 	"github.com/mdlayher/ethernet"
 	"github.com/mdlayher/ndp"
 	"github.com/mdlayher/packet"
-	"github.com/vishvananda/netlink"
 
 	"github.com/herald-lb/herald/pkg/announce"
 )
@@ -190,46 +189,4 @@ func macOf(a net.HardwareAddr) (announce.MAC, bool) {
 		return announce.MAC{}, false
 	}
 	return announce.MAC(a), true
-}
-
-// Neighbour is what a host's kernel believes of an address, and false if it
-// has no entry that it would use.
-func (l *Lab) Neighbour(host string, address netip.Addr) (Answer, bool, error) {
-	mac, ok, err := l.neighbour(host, address)
-	if err != nil || !ok {
-		return Answer{}, false, err
-	}
-	a := Answer{MAC: mac}
-	for _, h := range l.state.Hosts {
-		if parsed, err := net.ParseMAC(h.MAC); err == nil && announce.MAC(parsed) == mac {
-			a.Host = h.Name
-		}
-	}
-	return a, true, nil
-}
-
-// neighbour looks an address up in a host's neighbour table.
-func (l *Lab) neighbour(host string, address netip.Addr) (mac announce.MAC, ok bool, err error) {
-	err = l.Do(host, func() error {
-		link, err := netlink.LinkByName("eth0")
-		if err != nil {
-			return err
-		}
-		family := netlink.FAMILY_V4
-		if address.Is6() {
-			family = netlink.FAMILY_V6
-		}
-		table, err := netlink.NeighList(link.Attrs().Index, family)
-		if err != nil {
-			return err
-		}
-		const unusable = netlink.NUD_INCOMPLETE | netlink.NUD_FAILED | netlink.NUD_NONE
-		for _, n := range table {
-			if a, valid := netip.AddrFromSlice(n.IP); valid && a.Unmap() == address && n.State&unusable == 0 {
-				mac, ok = macOf(n.HardwareAddr)
-			}
-		}
-		return nil
-	})
-	return mac, ok, err
 }

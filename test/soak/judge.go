@@ -9,8 +9,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/herald-lb/herald/test/herald"
 	"github.com/herald-lb/herald/test/lab/probe"
 )
@@ -29,10 +27,10 @@ type line struct {
 
 // seen is what a fault did to the clients.
 type seen struct {
-	moves, resets, failed int
-	silent                time.Duration
-	where                 netip.Addr // was silent for longest
-	first                 string     // the first failure that was no reset
+	moves, short, failed int // short: under way at the very moment of a move, and reset
+	silent               time.Duration
+	where                netip.Addr // was silent for longest
+	first                string     // of the failed ones
 }
 
 // judge compares what happened with what may.
@@ -41,8 +39,8 @@ func (r *run) judge(f fault, owners *herald.Owners, t took) {
 	switch {
 	case f.kind == needless && s.moves > 0:
 		r.breaks(f, fmt.Sprintf("addresses moved: %s", r.moved(owners)))
-	case f.kind == planned && (s.failed > 0 || s.resets > s.moves):
-		r.breaks(f, fmt.Sprintf("%d connections failed, one to %s; %d more were reset in %d moves", s.failed, s.first, s.resets, s.moves))
+	case f.kind == planned && s.failed > 0:
+		r.breaks(f, fmt.Sprintf("%d connections failed, one to %s; %d more were cut short in %d moves", s.failed, s.first, s.short, s.moves))
 	}
 	if s.silent > mostSilent {
 		r.breaks(f, fmt.Sprintf("%v gave no answer for %v", s.where, s.silent.Round(time.Millisecond)))
@@ -53,10 +51,10 @@ func (r *run) judge(f fault, owners *herald.Owners, t took) {
 		r.lines[f.name] = l
 		r.order = append(r.order, f.name)
 	}
-	l.times, l.moves, l.failed = l.times+1, l.moves+s.moves, l.failed+s.failed+s.resets
+	l.times, l.moves, l.failed = l.times+1, l.moves+s.moves, l.failed+s.failed+s.short
 	l.silent, l.settling = append(l.silent, s.silent), append(l.settling, t.settling)
-	fmt.Fprintf(r.settings.Out, "%s  %s %s, %v: %d moves, %d connections failed and %d were reset, at most %v without an answer, settled after %v\n",
-		time.Now().Format(time.TimeOnly), f.name, r.detail, t.fault.Round(time.Second), s.moves, s.failed, s.resets,
+	fmt.Fprintf(r.settings.Out, "%s  %s %s, %v: %d moves, %d connections failed and %d were cut short, at most %v without an answer, settled after %v\n",
+		time.Now().Format(time.TimeOnly), f.name, r.detail, t.fault.Round(time.Second), s.moves, s.failed, s.short,
 		s.silent.Round(time.Millisecond), t.settling.Round(100*time.Millisecond))
 }
 
@@ -71,8 +69,8 @@ func (r *run) look(owners *herald.Owners) seen {
 		s.moves += max(len(owners.Moves(a))-1, 0)
 		report := p.Report()
 		for _, f := range report.Failures {
-			if f.Reason == unix.ECONNRESET.Error() {
-				s.resets++
+			if r.switches.CutShort(a, f) {
+				s.short++
 				continue
 			}
 			if s.failed++; s.failed == 1 {

@@ -33,6 +33,7 @@ type run struct {
 	random   *rand.Rand
 	services [][]netip.Addr
 	clients  map[netip.Addr]*probe.Prober
+	switches *lab.Switches // of the clients' host
 	memory   *memory
 	broken   []string
 	lines    map[string]*line
@@ -131,14 +132,20 @@ func (r *run) all() []netip.Addr {
 	return out
 }
 
-// startClients starts a prober for each address.
+// startClients starts a prober for each address, and watches whom they send to.
 func (r *run) startClients() (stop func(), err error) {
+	if r.switches, err = r.WatchSwitches(lab.Client); err != nil {
+		return nil, err
+	}
 	var stops []func() (probe.Report, error)
 	stop = func() {
 		for _, s := range stops {
 			if _, err := s(); err != nil {
 				fmt.Fprintln(r.settings.Out, "a client failed:", err)
 			}
+		}
+		if err := r.switches.Stop(); err != nil {
+			fmt.Fprintln(r.settings.Out, "the watch of the clients' neighbours failed:", err)
 		}
 	}
 	for _, a := range r.all() {

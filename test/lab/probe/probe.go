@@ -198,7 +198,7 @@ func (l *loop) try(now time.Time) error {
 	l.open[fd] = a
 	l.queue = append(l.queue, a)
 	if err := unix.Connect(fd, l.target); err != nil && !errors.Is(err, unix.EINPROGRESS) {
-		l.fail(a, err.Error())
+		l.fail(now, a, err.Error())
 		return nil
 	}
 	return l.watch(fd, unix.EPOLL_CTL_ADD, unix.EPOLLOUT)
@@ -215,7 +215,7 @@ func (l *loop) handle(a *attempt, now time.Time) error {
 			_, err = unix.Write(a.fd, []byte(l.options.Request))
 		}
 		if err != nil {
-			l.fail(a, err.Error())
+			l.fail(now, a, err.Error())
 			return nil
 		}
 		a.connected = true
@@ -226,9 +226,9 @@ func (l *loop) handle(a *attempt, now time.Time) error {
 	switch {
 	case errors.Is(err, unix.EAGAIN):
 	case err != nil:
-		l.fail(a, err.Error())
+		l.fail(now, a, err.Error())
 	case n == 0:
-		l.fail(a, "closed without an answer")
+		l.fail(now, a, "closed without an answer")
 	default:
 		l.mu.Lock()
 		l.tally.answer(now, a.tried, buf[:n])
@@ -246,15 +246,15 @@ func (l *loop) expire(now time.Time) {
 			if now.Sub(a.tried) < l.options.Timeout {
 				return
 			}
-			l.fail(a, map[bool]string{true: "no answer", false: "no connection"}[a.connected])
+			l.fail(now, a, map[bool]string{true: "no answer", false: "no connection"}[a.connected])
 		}
 		l.queue = l.queue[1:]
 	}
 }
 
-func (l *loop) fail(a *attempt, reason string) {
+func (l *loop) fail(now time.Time, a *attempt, reason string) {
 	l.mu.Lock()
-	l.tally.fail(a.tried, reason)
+	l.tally.fail(now, a.tried, reason)
 	l.mu.Unlock()
 	l.close(a)
 }

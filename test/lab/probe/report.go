@@ -31,8 +31,8 @@ type Gap struct {
 
 // Failure is a connection that was not made or not answered in time.
 type Failure struct {
-	At     time.Time // when it was tried
-	Reason string
+	At, Until time.Time // when it was tried, and when it failed
+	Reason    string
 }
 
 // Worst is the longest gap, and zero if there was none.
@@ -94,8 +94,8 @@ func (t *tally) answer(now, tried time.Time, content []byte) {
 	}
 }
 
-func (t *tally) fail(tried time.Time, reason string) {
-	t.report.Failures = append(t.report.Failures, Failure{At: tried, Reason: reason})
+func (t *tally) fail(now, tried time.Time, reason string) {
+	t.report.Failures = append(t.report.Failures, Failure{At: tried, Until: now, Reason: reason})
 }
 
 // gap is the time without an answer until now, if it is long enough to be one.

@@ -13,14 +13,14 @@ func TestTally(t *testing.T) {
 	tally := newTally(start, 50*time.Millisecond)
 	tally.answer(at(12), at(10), []byte("HTTP/1.0 200 OK\r\n\r\npod=a node=n1 client=x\n"))
 	tally.answer(at(22), at(20), []byte("pod=a node=n1 client=x\n"))
-	tally.fail(at(30), "no connection")
-	tally.fail(at(40), "no connection")
+	tally.fail(at(310), at(30), "no connection")
+	tally.fail(at(315), at(40), "no connection")
 	tally.answer(at(322), at(320), []byte("pod=b node=n2 client=x\n"))
 	tally.answer(at(372), at(330), nil)
 
 	want := Report{
 		Answered: 4,
-		Failures: []Failure{{At: at(30), Reason: "no connection"}, {At: at(40), Reason: "no connection"}},
+		Failures: []Failure{{At: at(30), Until: at(310), Reason: "no connection"}, {At: at(40), Until: at(315), Reason: "no connection"}},
 		Gaps:     []Gap{{From: at(22), For: 300 * time.Millisecond}},
 		Nodes:    map[string]int{"n1": 2, "n2": 1},
 		Slowest:  42 * time.Millisecond,
