@@ -101,7 +101,7 @@ func translateDesired(d agent.Desired, gateways []netip.Addr) layer2.Desired {
 	}
 	for _, a := range d.Addresses {
 		out.Addresses[a.Addr] = layer2.Address{
-			Links: a.Links, Mine: a.Mine(), Owner: a.Owner, Order: a.Order,
+			Links: a.Links, Mine: a.Mine(), Owner: a.Owner, Lead: a.Lead, Order: a.Order,
 			Previous: layer2.Predecessor(a.Predecessor), NeedsWitness: a.NeedsWitness,
 		}
 	}

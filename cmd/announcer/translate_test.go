@@ -59,7 +59,7 @@ func TestTranslateView(t *testing.T) {
 }
 
 func TestTranslateDesired(t *testing.T) {
-	a := &announce.Address{Addr: ips("10.0.0.9")[0], Owner: "n1", Reason: announce.Announced, Order: []string{"n1", "n2"}, Links: []string{"eth0"}}
+	a := &announce.Address{Addr: ips("10.0.0.9")[0], Lead: ips("10.0.0.8")[0], Owner: "n1", Reason: announce.Announced, Order: []string{"n1", "n2"}, Links: []string{"eth0"}}
 	d := agent.Desired{
 		Self:      "n1",
 		Addresses: []agent.Address{{Address: a, From: "n2", Predecessor: agent.Down, NeedsWitness: true}},
@@ -73,7 +73,7 @@ func TestTranslateDesired(t *testing.T) {
 	}
 	want := layer2.Desired{
 		Addresses: map[netip.Addr]layer2.Address{
-			a.Addr: {Links: a.Links, Mine: true, Owner: "n1", Previous: layer2.Down, NeedsWitness: true, Order: a.Order},
+			a.Addr: {Links: a.Links, Mine: true, Owner: "n1", Lead: a.Lead, Previous: layer2.Down, NeedsWitness: true, Order: a.Order},
 		},
 		Pools:     d.Pools,
 		Members:   map[announce.MAC]string{{1}: "n1", {9}: "n1", {2}: "n2", {3}: "n2"},

@@ -125,7 +125,7 @@ func (d *decider) decide(all []tenancy) []Address {
 		for _, t := range all[:n] {
 			names = append(names, t.service.Name)
 		}
-		out := Address{Addr: a, Services: slices.Clip(names[first:])}
+		out := Address{Addr: a, Services: slices.Clip(names[first:]), Lead: d.siblings.lowest(a)}
 		first = len(order)
 		order = d.elect(&out, all[:n], order)
 		if len(order) > first {
@@ -161,7 +161,7 @@ func (d *decider) elect(out *Address, tenants []tenancy, order []string) []strin
 		out.Reason = NoReadyEndpoint
 		return order
 	}
-	best := d.rank(reg, AddrHash(d.siblings.lowest(out.Addr)))
+	best := d.rank(reg, AddrHash(out.Lead))
 	for _, i := range best.nodes[:best.n] {
 		order = append(order, d.candidates[i].name)
 	}

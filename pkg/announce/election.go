@@ -31,11 +31,12 @@ func Score(node, addr uint64) uint64 {
 	return hi ^ lo
 }
 
-// Outranks reports whether node x ranks above node y for an address. It is a
-// total order that depends on nobody's view of the cluster: it settles who
-// yields where two nodes, whose views differ, both announce an address.
-func Outranks(x, y string, a netip.Addr) bool {
-	addr := AddrHash(a)
+// Outranks reports whether node x ranks above node y in the election that is held
+// in the name of an address, see Address.Lead. It is a total order that depends
+// on nobody's view of the cluster: it settles who yields where two nodes, whose
+// views differ, both announce an address.
+func Outranks(x, y string, lead netip.Addr) bool {
+	addr := AddrHash(lead)
 	sx, sy := Score(NodeHash(x), addr), Score(NodeHash(y), addr)
 	return sx > sy || sx == sy && x < y
 }

@@ -21,6 +21,9 @@ type Address struct {
 	Protocol config.Protocol // the pool's
 	Services []string        // namespace/name of those that show it, sorted
 
+	// Lead is the address in whose name the owner is elected: the lowest of
+	// the group that is to have one owner, such as those of a dual-stack Service.
+	Lead netip.Addr
 	// Owner is the elected node, "" if nobody may announce the address.
 	Owner string
 	// Order lists the eligible nodes, best first, at most MaxOrder; Owner is

@@ -47,6 +47,11 @@ func TestServicesHaveOneOwner(t *testing.T) {
 					t.Fatalf("%s: %v has no owner", s.Name, a)
 				}
 				owners[d.Owner] = true
+				for _, name := range d.Order[1:] {
+					if !announce.Outranks(d.Owner, name, d.Lead) {
+						t.Fatalf("%s owns %v, and %s outranks it: a dispute would end otherwise than the election", d.Owner, a, name)
+					}
+				}
 			}
 			if len(owners) > 1 {
 				t.Fatalf("%s has owners %v for %v", s.Name, owners, s.Addresses)

@@ -49,6 +49,10 @@ type Address struct {
 	// address, and then this node stops answering at once.
 	Owner string
 
+	// Lead is the address in whose name the owner is elected; it is another one
+	// where several are to have one owner.
+	Lead netip.Addr
+
 	// Previous says what became of the owner before this node. It is read
 	// only when Mine becomes true.
 	Previous Predecessor

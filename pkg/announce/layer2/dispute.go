@@ -68,7 +68,7 @@ func (o *ownership) dispute(now time.Time, w *world, c claim) effects {
 	_, down := w.down[c.node]
 	loses := o.precedes(c.node, w.self)
 	if down || now.Sub(o.disputed) > settleAfter {
-		loses = w.outranks(c.node, w.self, o.addr)
+		loses = w.outranks(c.node, w.self, o.want.Lead)
 	}
 	if loses {
 		return o.concede(now, c)

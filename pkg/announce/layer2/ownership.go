@@ -89,7 +89,7 @@ type world struct {
 	self string
 	down map[string]struct{}
 	// outranks is the order of nodes that doesn't depend on anybody's view.
-	outranks func(x, y string, a netip.Addr) bool
+	outranks func(x, y string, lead netip.Addr) bool
 	// spread returns d with jitter.
 	spread func(d time.Duration) time.Duration
 }

@@ -2,6 +2,7 @@ package layer2
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -426,6 +427,21 @@ func TestDisputes(t *testing.T) {
 				t.Errorf("state is %v, want %v", d.o.state, tt.state)
 			}
 		})
+	}
+}
+
+// TestDisputeOfSiblings: addresses that have one owner by election have one by
+// dispute, too.
+func TestDisputeOfSiblings(t *testing.T) {
+	w := testWorld(2, 1)
+	w.outranks = func(x, y string, lead netip.Addr) bool { return byName(x, y, lead) == (lead == vip4) }
+	for _, a := range vips {
+		d := &driver{o: &ownership{addr: a}, w: w, now: time.Unix(1000, 0)}
+		d.elect(Address{Links: []string{"eth0"}, Mine: true, Owner: "n2", Lead: vip4, Previous: Alive, Order: []string{"n2"}})
+		d.claimed(1)
+		if d.o.state != held {
+			t.Errorf("%s: state is %v, want %v", a, d.o.state, held)
+		}
 	}
 }
 

@@ -26,10 +26,10 @@ type Config struct {
 	Opener Opener
 	// Groups holds the multicast memberships; nil when the wires need none.
 	Groups Groups
-	// Outranks is a total order of nodes for an address that doesn't depend on
-	// anybody's view of the cluster: the election's order without its question
+	// Outranks is a total order of nodes for an address's Lead that doesn't depend
+	// on anybody's view of the cluster: the election's order without its question
 	// who is eligible. It decides between nodes whose views disagree.
-	Outranks func(x, y string, a netip.Addr) bool
+	Outranks func(x, y string, lead netip.Addr) bool
 	// Log and Metrics may be nil.
 	Log     *slog.Logger
 	Metrics *Metrics
