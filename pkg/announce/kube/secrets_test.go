@@ -53,11 +53,14 @@ func newSecretServer(secrets ...corev1.Secret) *server {
 func TestSourceFollowsTheSecretsThatPeersName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSecretServer()
+		s.secrets["tor"].setAway(true)
 		defer s.start(t, nil)()
 		pass(time.Second)
 		if first := s.delivered[0]; known(first) != "not read" {
 			t.Errorf("before it was read: %s", known(first))
 		}
+		s.secrets["tor"].setAway(false)
+		pass(time.Minute)
 		for _, c := range []struct {
 			name   string
 			change func()
