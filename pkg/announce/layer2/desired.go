@@ -39,7 +39,8 @@ type Desired struct {
 
 // Address is what is wanted for one address.
 type Address struct {
-	// Links are the names of this node's links that serve the address.
+	// Links are the names of this node's links that serve the address. Without
+	// one this node, if not elected, stops answering at once.
 	Links []string
 
 	// Mine says that this node is elected.
@@ -81,8 +82,9 @@ const (
 	Down
 	// Unheard: this node had no link to the address's LAN until now, and knows
 	// nothing that is fresh. The LAN is asked, and a node that answers is left
-	// to it for a second: until this node's kernel finds its neighbors again,
-	// which it asks for once a second, it has the traffic but can't forward it.
+	// to it for more than a second: until this node's kernel finds its neighbors
+	// again, which it asks for once a second, it has the traffic but can't
+	// forward it.
 	Unheard
 )
 

@@ -28,6 +28,11 @@ func (o *ownership) claimed(now time.Time, w *world, c claim) effects {
 // It doesn't for a node that is alive and comes after it in the election: that
 // one holds the address only until it sees this node's claim.
 func (o *ownership) occupied(now time.Time, w *world, c claim) effects {
+	if !o.leaveTo.IsZero() && !o.heard {
+		// The link forwards only now. What this node's kernel asked before
+		// was lost, and it asks again a second later.
+		o.heard, o.leaveTo = true, now.Add(returnWait)
+	}
 	_, down := w.down[c.node]
 	if c.node != "" && !down && c.node != o.deferTo && !o.precedes(c.node, w.self) && !now.Before(o.leaveTo) {
 		return o.take(now, w)

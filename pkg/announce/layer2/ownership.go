@@ -17,8 +17,8 @@ const (
 	opinionGap    = 20 * time.Millisecond
 	heldGap       = 200 * time.Millisecond
 	yieldGap      = 100 * time.Millisecond
-	returnGap     = 100 * time.Millisecond // of probes on a link that is just up: the switch may not forward yet
-	returnWait    = time.Second            // before an address is taken back; as Linux's neighbor/retrans_time_ms
+	returnGap     = 100 * time.Millisecond  // of probes on a link that is just up: the switch may not forward yet
+	returnWait    = 1250 * time.Millisecond // before an address is taken back: longer than Linux's neighbor/retrans_time_ms
 
 	probeEvery   = time.Minute            // for a second holder that nothing shows
 	conflictOver = 150 * time.Second      // unseen that long: two probes found nothing
@@ -121,7 +121,8 @@ type ownership struct {
 	holder   claim     // who holds it; zero when nobody is known to
 	told     bool      // that it is held
 	deferTo  string    // node that won a dispute, which isn't begun anew with it
-	leaveTo  time.Time // until then a node that answers is left to it
+	leaveTo  time.Time // until then a node that answers is left to it, and silence alone says nothing
+	heard    bool      // somebody answers since this node is back on the LAN
 
 	since     time.Time // of owning
 	nextProbe time.Time
@@ -150,7 +151,9 @@ func (o *ownership) elect(now time.Time, w *world, want Address) effects {
 		return o.take(now, w)
 	case want.Mine && !wasMine && o.state == idle:
 		return o.begin(now, w)
-	case !want.Mine && want.Owner == "" && o.state.answers():
+	case !want.Mine && o.state.answers() && (want.Owner == "" || len(want.Links) == 0):
+		// Without a link it would wait in vain for the new owner's claim, and
+		// when it is back it has to find out what it missed.
 		fx := o.stop()
 		fx.events = []Event{{Kind: Released, Address: o.addr}}
 		return fx
@@ -164,7 +167,7 @@ func (o *ownership) elect(now time.Time, w *world, want Address) effects {
 
 // begin is the way of an elected node to owning.
 func (o *ownership) begin(now time.Time, w *world) effects {
-	o.sent, o.answered, o.holder, o.told, o.leaveTo = 0, false, claim{}, false, time.Time{}
+	o.sent, o.answered, o.holder, o.told, o.leaveTo, o.heard = 0, false, claim{}, false, time.Time{}, false
 	switch o.want.Previous {
 	case Nobody:
 		o.state, o.next = probing, now
@@ -261,14 +264,15 @@ func (o *ownership) tick(now time.Time, w *world, witness time.Time) effects {
 }
 
 // ask sends so many probes and takes the address if nobody has said that it is
-// his. Where nobody can be heard, silence says nothing.
+// his. Where nobody can be heard, silence says nothing; on a link that is just
+// up it says nothing for a while, because the switch may not forward yet.
 func (o *ownership) ask(now time.Time, w *world, witness time.Time, kind probeOp, times int) effects {
 	if o.sent == 0 {
 		o.round = now
 	}
 	switch {
-	case o.sent < times:
-		return effects{probe: kind, witnesses: o.want.NeedsWitness}
+	case o.sent < times || now.Before(o.leaveTo) && !witness.After(o.round):
+		return effects{probe: kind, witnesses: o.want.NeedsWitness || now.Before(o.leaveTo)}
 	case o.want.NeedsWitness && !witness.After(o.round):
 		return o.hold(now, claim{})
 	}

@@ -138,19 +138,40 @@ func TestOwnership(t *testing.T) {
 		},
 		{
 			"back on the LAN: nobody has it meanwhile", nil,
-			func(d *driver) { d.elect(mine(Unheard)); d.until(time.Second) },
-			[]string{"0s probe", "100ms probe", "200ms probe", "300ms announce", "300ms took over"}, owning,
-		},
-		{
-			"back on the LAN: a node has it, and goes on for a second", nil,
 			func(d *driver) {
 				d.elect(mine(Unheard))
-				for _, at := range []time.Duration{1 * ms, 202 * ms, 402 * ms, 602 * ms, 802 * ms, 1002 * ms} {
+				d.witness = d.now.Add(ms)
+				d.until(time.Second)
+			},
+			[]string{"0s probe with witnesses", "100ms probe with witnesses", "200ms probe with witnesses", "300ms announce", "300ms took over"}, owning,
+		},
+		{
+			"back on the LAN: the switch forwards late, and nobody has it", nil,
+			func(d *driver) {
+				d.elect(mine(Unheard))
+				d.until(450 * ms)
+				d.witness = d.now
+				d.until(time.Second)
+			},
+			[]string{"0s probe with witnesses", "100ms probe with witnesses", "200ms probe with witnesses", "300ms probe with witnesses", "400ms probe with witnesses",
+				"500ms announce", "500ms took over"}, owning,
+		},
+		{
+			"back on the LAN: nobody at all is there", nil,
+			func(d *driver) { d.elect(mine(Unheard)); d.until(1100 * ms); d.log = nil; d.until(2 * time.Second) },
+			[]string{"1.2s probe with witnesses", "1.3s announce", "1.3s took over"}, owning,
+		},
+		{
+			"back on the LAN: a node has it, and goes on for more than a second after it is heard", nil,
+			func(d *driver) {
+				d.elect(mine(Unheard))
+				for _, at := range []time.Duration{301 * ms, 502 * ms, 702 * ms, 902 * ms, 1102 * ms, 1302 * ms, 1502 * ms, 1702 * ms} {
 					d.until(at)
 					d.claimed(2)
 				}
 			},
-			[]string{"0s probe", "1ms held", "201ms probe", "401ms probe", "601ms probe", "801ms probe", "1.001s probe", "1.002s announce", "1.002s took over"}, owning,
+			[]string{"0s probe with witnesses", "100ms probe with witnesses", "200ms probe with witnesses", "300ms probe with witnesses", "301ms held",
+				"501ms probe", "701ms probe", "901ms probe", "1.101s probe", "1.301s probe", "1.501s probe", "1.701s probe", "1.702s announce", "1.702s took over"}, owning,
 		},
 		{
 			"back on the LAN: the node that had it falls silent", nil,
@@ -158,9 +179,12 @@ func TestOwnership(t *testing.T) {
 				d.elect(mine(Unheard))
 				d.until(1 * ms)
 				d.claimed(2)
+				d.until(402 * ms)
+				d.witness = d.now
 				d.until(time.Second)
 			},
-			[]string{"0s probe", "1ms held", "201ms probe", "401ms probe", "501ms probe", "601ms probe", "701ms announce", "701ms took over"}, owning,
+			[]string{"0s probe with witnesses", "1ms held", "201ms probe", "401ms probe with witnesses", "501ms probe with witnesses", "601ms probe with witnesses",
+				"701ms announce", "701ms took over"}, owning,
 		},
 		{
 			"failover: the owner answers, only the membership lost it", []int{2},
@@ -276,6 +300,19 @@ func TestOwnership(t *testing.T) {
 				d.elect(want)
 			},
 			[]string{"0s announce", "0s took over", "0s stop", "0s released"}, idle,
+		},
+		{
+			"without a link, and back before it notices that all others are gone", nil,
+			func(d *driver) {
+				d.elect(mine(Alive))
+				d.until(10 * ms)
+				want := others()
+				want.Links = nil
+				d.elect(want)
+				d.until(20 * ms)
+				d.elect(mine(Unheard))
+			},
+			[]string{"0s announce", "0s took over", "10ms stop", "10ms released", "20ms probe with witnesses"}, verifying,
 		},
 		{
 			"elected no more before it was taken", nil,
