@@ -119,14 +119,18 @@ func (c *clients) none(t *testing.T) {
 }
 
 // noneNew fails the test if a connection failed that was not under way at the
-// very moment at which the client switched to another node, or if it didn't
-// switch once for each move.
+// very moment at which the client switched to another node, if it didn't switch
+// once for each move, or if nobody was answered for a while.
 func (c *clients) noneNew(t *testing.T, moves int) {
 	t.Helper()
+	const while = 300 * time.Millisecond // tests have the machine not for themselves
 	for i, r := range c.reports(t) {
 		a := c.addresses[i]
 		if switches := c.switches.Of(a); len(switches) != moves {
 			t.Errorf("%v: the client switched to another node at %v, in %d moves", a, switches, moves)
+		}
+		if silent := r.Worst() - r.Late; silent > while {
+			t.Errorf("%v: no answer for %v", a, silent)
 		}
 		for _, f := range r.Failures {
 			if !c.switches.CutShort(a, f) {
