@@ -37,10 +37,12 @@ type Member struct {
 	Draining bool   `json:"draining"`
 }
 
+const announcements = "http://127.0.0.1:7472/debug/announcements"
+
 // Status asks a node's announcer for its state.
 func (c *Cluster) Status(ctx context.Context, node string) (Status, error) {
 	var s Status
-	body, err := c.Get(ctx, node, "http://127.0.0.1:7472/debug/announcements")
+	body, err := c.Get(ctx, node, announcements)
 	if err != nil {
 		return s, err
 	}

@@ -114,7 +114,8 @@ func ConfigMap(document string, annotations map[string]string) string {
 }
 
 // SaveLogs writes what Herald's pods have said, and before their last restart
-// too, into a directory.
+// too, what the announcers know and count, and what the API server shows of it
+// all into a directory.
 func (c *Cluster) SaveLogs(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -135,5 +136,14 @@ func (c *Cluster) SaveLogs(ctx context.Context, dir string) error {
 			errs = append(errs, os.WriteFile(filepath.Join(dir, p.Name+suffix), out, 0o644))
 		}
 	}
-	return errors.Join(errs...)
+	for _, node := range c.Nodes() {
+		if body, err := c.Get(ctx, node, announcements); err == nil { // else it doesn't run
+			errs = append(errs, os.WriteFile(filepath.Join(dir, node+".json"), []byte(body), 0o644))
+		}
+		if text, err := c.Metrics(ctx, node); err == nil {
+			errs = append(errs, os.WriteFile(filepath.Join(dir, node+".metrics"), []byte(text), 0o644))
+		}
+	}
+	objects, err := c.Kubectl(ctx, "get", "services,endpointslices,nodes,pods", "--all-namespaces", "--output", "yaml")
+	return errors.Join(append(errs, err, os.WriteFile(filepath.Join(dir, "objects.yaml"), []byte(objects), 0o644))...)
 }

@@ -38,6 +38,7 @@ type run struct {
 	broken   []string
 	lines    map[string]*line
 	order    []string // of lines
+	saved    int      // times
 
 	deals     int        // of the deck of faults, this one counted
 	detail    string     // whom the present fault hits
@@ -57,10 +58,8 @@ func Run(ctx context.Context, s Settings) (err error) {
 		clients: map[netip.Addr]*probe.Prober{}, memory: newMemory(), lines: map[string]*line{},
 	}
 	err = r.work(ctx)
-	if err != nil || len(r.broken) > 0 {
-		dir := filepath.Join(os.TempDir(), "herald-soak-logs")
-		err = errors.Join(err, r.SaveLogs(context.WithoutCancel(ctx), dir))
-		fmt.Fprintf(s.Out, "the logs of Herald's pods are in %s\n", dir)
+	if err != nil {
+		err = errors.Join(err, r.save(ctx))
 	}
 	r.report()
 	if len(r.broken) > 0 {
@@ -98,8 +97,27 @@ func (r *run) work(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// suffer lets a fault happen, waits until all is well again, and judges.
+// save keeps what is needed to find out what happened.
+func (r *run) save(ctx context.Context) error {
+	r.saved++
+	dir := filepath.Join(os.TempDir(), "herald-soak-logs", fmt.Sprintf("%d-%d", r.settings.Seed, r.saved))
+	fmt.Fprintf(r.settings.Out, "the logs of Herald's pods, and what they knew, are in %s\n", dir)
+	return r.SaveLogs(context.WithoutCancel(ctx), dir)
+}
+
+// suffer lets a fault happen, waits until all is well again, and judges. What
+// is needed to find out what happened is saved at once: pods, and their logs,
+// may not outlive the next fault.
 func (r *run) suffer(ctx context.Context, f fault) error {
+	broken := len(r.broken)
+	defer func() {
+		if len(r.broken) == broken {
+			return
+		}
+		if err := r.save(ctx); err != nil {
+			fmt.Fprintln(r.settings.Out, "not all of it:", err)
+		}
+	}()
 	r.detail, r.contested = "", netip.Addr{}
 	for _, p := range r.clients {
 		p.Reset()
