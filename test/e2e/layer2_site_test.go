@@ -120,7 +120,8 @@ func (c *clients) none(t *testing.T) {
 
 // noneNew fails the test if a connection failed that was not under way at the
 // very moment at which the client switched to another node, if it didn't switch
-// once for each move, or if nobody was answered for a while.
+// once for each move, or if more than one a move failed or nobody was answered for
+// a while.
 func (c *clients) noneNew(t *testing.T, moves int) {
 	t.Helper()
 	const while = 300 * time.Millisecond // tests have the machine not for themselves
@@ -131,6 +132,9 @@ func (c *clients) noneNew(t *testing.T, moves int) {
 		}
 		if silent := r.Worst() - r.Late; silent > while {
 			t.Errorf("%v: no answer for %v", a, silent)
+		}
+		if len(r.Failures) > moves {
+			t.Errorf("%v: %d connections failed in %d moves", a, len(r.Failures), moves)
 		}
 		for _, f := range r.Failures {
 			if !c.switches.CutShort(a, f) {

@@ -39,7 +39,7 @@ func (r *run) judge(f fault, owners *herald.Owners, t took) {
 	switch {
 	case f.kind == needless && s.moves > 0:
 		r.breaks(f, fmt.Sprintf("addresses moved: %s", r.moved(owners)))
-	case f.kind == planned && s.failed > 0:
+	case f.kind == planned && (s.failed > 0 || s.short > s.moves):
 		r.breaks(f, fmt.Sprintf("%d connections failed, one to %s; %d more were cut short in %d moves", s.failed, s.first, s.short, s.moves))
 	}
 	if s.silent > mostSilent {
