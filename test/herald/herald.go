@@ -60,18 +60,15 @@ func (c *Cluster) install(ctx context.Context, manifests, document string) error
 	return c.WaitRollout(ctx)
 }
 
-// patience is how long Herald may take to run: a kubelet puts off the restart of
-// a container that ended often by up to five minutes.
-const patience = 6 * time.Minute
-
-// WaitRollout waits until both programs run everywhere as their manifests say.
+// WaitRollout waits until both programs run everywhere as their manifests say. A
+// kubelet puts off the restart of a container that ended often by five minutes.
 func (c *Cluster) WaitRollout(ctx context.Context) error {
 	out, err := c.Kubectl(ctx, "-n", Namespace, "get", "deployments,daemonsets", "-o", "name")
 	if err != nil {
 		return err
 	}
 	for _, what := range strings.Fields(out) {
-		if _, err := c.Kubectl(ctx, "-n", Namespace, "rollout", "status", what, "--timeout="+patience.String()); err != nil {
+		if _, err := c.Kubectl(ctx, "-n", Namespace, "rollout", "status", what, "--timeout=6m"); err != nil {
 			return err
 		}
 	}

@@ -53,7 +53,8 @@ func (c *Cluster) Settle(ctx context.Context, services [][]netip.Addr) error {
 // WaitMembers waits until each announcer serves and knows all others.
 func (c *Cluster) WaitMembers(ctx context.Context) error {
 	return c.WaitFor(ctx, lab.Wait{
-		What: "all announcers to be members", Timeout: patience,
+		// A kubelet puts off the fifth restart of a container by 80 seconds.
+		What: "all announcers to be members", Timeout: 2 * time.Minute,
 		Done: func(ctx context.Context) (bool, string) {
 			for _, node := range c.Nodes() {
 				status, err := c.Status(ctx, node)

@@ -174,7 +174,7 @@ func forgets(t *testing.T, r *bgptest.Router) {
 // gone waits until the router has no route, and says how long that took.
 func gone(t *testing.T, r *bgptest.Router) time.Duration {
 	t.Helper()
-	return bgptest.Eventually(t, 5*time.Second, "withdrawal", func() error {
+	return bgptest.Eventually(t, time.Second, "withdrawal", func() error {
 		if route, err := r.KernelRoute(vip); err == nil {
 			return fmt.Errorf("still there: %s", route)
 		}
