@@ -113,8 +113,7 @@ func (a *Agent) snapshot(s *state) announce.Snapshot {
 // desired says what the layer-2 speaker is to bring about.
 func (a *Agent) desired(s *state) Desired {
 	members := *s.input.members
-	d := Desired{Self: a.options.Node, Members: members.All, Links: s.local.Links}
-	d.Pools = poolRanges(s.input.cluster.Config)
+	d := Desired{Self: a.options.Node, Members: members.All, Links: s.local.Links, Pools: poolRanges(s.input.cluster.Config)}
 	d.Addresses = make([]Address, 0, len(s.plan.Addresses))
 	for i := range s.plan.Addresses {
 		p := &s.plan.Addresses[i]
