@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/herald-lb/herald/test/herald"
 )
@@ -140,4 +144,63 @@ func TestEtcdFrozenAndControllersGone(t *testing.T) {
 	c.must(t, c.WaitNodesReady(context.Background(), c.Nodes()...))
 	c.newServiceWorks(t, s.ns)
 	s.settled(t)
+}
+
+// A control plane that has heard of no kubelet for a while calls every pod
+// unready, as after a long outage: then kube-proxy refuses everybody, and no node
+// may answer. When the kubelets are heard again each address is at once where it
+// was.
+func TestAllPodsCalledUnready(t *testing.T) {
+	needsTime(t)
+	c := onCluster(t)
+	s := c.site(t, "unready", 2)
+	o := s.WatchOwners(s.addresses)
+	defer o.Stop()
+	kubelets := func(sig unix.Signal) {
+		for _, node := range c.Nodes() {
+			c.must(t, c.KillProcess(node, "kubelet", sig))
+		}
+	}
+	kubelets(unix.SIGSTOP)
+	heard := sync.OnceFunc(func() { kubelets(unix.SIGCONT) })
+	defer heard()
+	unready := eventually(t, time.Minute, "no address is answered for", func() error {
+		for _, a := range s.addresses {
+			if last := o.Last(a); last.At.IsZero() || len(last.Hosts) > 0 {
+				return fmt.Errorf("%v: %v", a, last.Hosts)
+			}
+		}
+		return nil
+	})
+	heard()
+	ready := eventually(t, 2*time.Minute, "every Service has a ready endpoint", func() error { return s.ready(t) })
+	again := eventually(t, soon, "every address is answered for", func() error {
+		for _, a := range s.addresses {
+			if o.Last(a).Owner() == "" {
+				return fmt.Errorf("%v: %v", a, o.Last(a).Hosts)
+			}
+		}
+		return nil
+	})
+	t.Logf("unready %v after the kubelets froze, ready %v after they thawed, answered %v later", unready, ready, again)
+	for _, a := range s.addresses {
+		c.answers(t, a, 80)
+	}
+	unmoved(t, o, s.addresses)
+	s.must(t, s.WaitNodesReady(context.Background(), s.Nodes()...))
+}
+
+// ready says which Service has no ready endpoint.
+func (s *site) ready(t *testing.T) error {
+	t.Helper()
+	list, err := s.Client().DiscoveryV1().EndpointSlices(s.ns).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for _, slice := range list.Items {
+		if !slices.ContainsFunc(slice.Endpoints, func(e discoveryv1.Endpoint) bool { return e.Conditions.Ready != nil && *e.Conditions.Ready }) {
+			return fmt.Errorf("%s: %v", slice.Name, slice.Endpoints)
+		}
+	}
+	return nil
 }

@@ -116,18 +116,40 @@ func (l *Lab) startProcess(name string) error {
 	return l.state.Start(p)
 }
 
-// StopAPIServer ends the API server at once, as a crash would.
+// StopAPIServer ends the API server at once, as a crash would, and with it the
+// programs that go by what they saw of it: where they elect a leader, as they do
+// by default, they end when they could not reach it for ten seconds. Left
+// running they would come back with a view as old as the outage, and call all
+// nodes unreachable and all pods unready.
 func (l *Lab) StopAPIServer(ctx context.Context) error {
-	return l.state.UnitGroup(apiServer).Kill(ctx)
+	for _, name := range []string{apiServer, controllerManager, scheduler} {
+		if err := l.state.UnitGroup(name).Kill(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// StartAPIServer starts the API server after StopAPIServer, and returns when it
+// StartAPIServer starts what StopAPIServer ended, and returns when the API server
 // is ready.
 func (l *Lab) StartAPIServer(ctx context.Context) error {
 	if err := l.startProcess(apiServer); err != nil {
 		return err
 	}
-	return l.waitAPIServer(ctx)
+	if err := l.waitAPIServer(ctx); err != nil {
+		return err
+	}
+	return l.startControllers()
+}
+
+// startControllers starts what needs an API server that is ready.
+func (l *Lab) startControllers() error {
+	for _, name := range []string{controllerManager, scheduler} {
+		if err := l.startProcess(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // FreezeEtcd stops etcd where it stands, so that the API server waits for it.

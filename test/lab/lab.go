@@ -221,10 +221,8 @@ func (l *Lab) up(ctx context.Context, o Options, built built) error {
 		return err
 	}
 	l.progress.step("API server")
-	for _, name := range []string{"kube-controller-manager", "kube-scheduler"} {
-		if err := l.startProcess(name); err != nil {
-			return err
-		}
+	if err := l.startControllers(); err != nil {
+		return err
 	}
 	for _, name := range l.Nodes() {
 		if err := l.spec(name).Release(); err != nil {
