@@ -56,6 +56,9 @@ func (r *run) judge(f fault, owners *herald.Owners, t took) {
 	fmt.Fprintf(r.settings.Out, "%s  %s %s, %v: %d moves, %d connections failed and %d were cut short, at most %v without an answer, settled after %v\n",
 		time.Now().Format(time.TimeOnly), f.name, r.detail, t.fault.Round(time.Second), s.moves, s.failed, s.short,
 		s.silent.Round(time.Millisecond), t.settling.Round(100*time.Millisecond))
+	if f.kind == needless && s.failed > 0 {
+		fmt.Fprintf(r.settings.Out, "          the first that failed: %s\n", s.first)
+	}
 }
 
 // look sums up over all addresses. An address that a stranger took is left out:
