@@ -25,7 +25,9 @@ func (s Sighting) Owner() string {
 	return ""
 }
 
-// Owners asks the LAN again and again, from the client, who has some addresses.
+// Owners asks the LAN again and again who has some addresses. It asks from the
+// router: a client's kernel would learn from answers to questions that it never
+// asked, from both nodes in a moment at which both answer.
 type Owners struct {
 	cancel context.CancelFunc
 	asking sync.WaitGroup
@@ -56,7 +58,7 @@ func (o *Owners) Stop() {
 func (o *Owners) watch(ctx context.Context, l *lab.Lab, a netip.Addr) {
 	for ctx.Err() == nil {
 		at := time.Now()
-		if answers, err := l.WhoHas(ctx, lab.Client, a); err == nil && ctx.Err() == nil {
+		if answers, err := l.WhoHas(ctx, lab.Router, a); err == nil && ctx.Err() == nil {
 			o.saw(a, at, answers)
 		}
 		select {
