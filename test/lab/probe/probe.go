@@ -187,7 +187,8 @@ func (l *loop) try(now time.Time) error {
 	}
 	// Closed by a reset: thousands of connections in TIME_WAIT would use up the
 	// client's ports.
-	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
+	err = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	if err := errors.Join(err, netns.PickFrom(fd, netns.ProbePorts)); err != nil {
 		unix.Close(fd)
 		return err
 	}
