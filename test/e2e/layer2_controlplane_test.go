@@ -197,6 +197,9 @@ func (s *site) ready(t *testing.T) error {
 	if err != nil {
 		return err
 	}
+	if len(list.Items) == 0 {
+		return errors.New("no Service has endpoints")
+	}
 	for _, slice := range list.Items {
 		if !slices.ContainsFunc(slice.Endpoints, func(e discoveryv1.Endpoint) bool { return e.Conditions.Ready != nil && *e.Conditions.Ready }) {
 			return fmt.Errorf("%s: %v", slice.Name, slice.Endpoints)

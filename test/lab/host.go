@@ -59,7 +59,9 @@ func (l *Lab) Do(host string, f func() error) error {
 // Get asks a web server from a host, on a connection of its own, and returns the
 // body of its answer, which must be 200.
 func (l *Lab) Get(ctx context.Context, host, url string) (string, error) {
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(_ context.Context, network, address string) (net.Conn, error) {
 			// The transport's own context outlives the question.

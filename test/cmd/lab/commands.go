@@ -35,7 +35,7 @@ func commands() []command {
 		{"freeze", "NODE|etcd", "stop its processes where they stand; a node's kernel goes on", onHost(freeze)},
 		{"thaw", "NODE|etcd", "let them go on", onHost(thaw)},
 		{"kill", "NODE PROGRAM [SIGNAL]", "send a signal (KILL) to a program, such as announcer or kubelet", (*app).kill},
-		{"apiserver", "stop|start", "end the API server, or start it again", (*app).apiserver},
+		{"apiserver", "stop|start", "end the API server and the controllers, or start them again", (*app).apiserver},
 	}
 }
 

@@ -98,13 +98,14 @@ func Do(name string, f func() error) error {
 	return f()
 }
 
-// Ports that the kernel picks from, the lowest in the lower half, by whom they
-// are for. A question that comes before a Service is there leaves its connection
-// in a node's table, and that would swallow a later one from the same port.
+// Ports that the kernel picks from, as values of IP_LOCAL_PORT_RANGE: the first in
+// the lower half, the last in the upper. A question that comes before a Service
+// is there leaves its connection in a node's table, and that would swallow a
+// later one from the same port.
 const (
 	dialPorts = 34815<<16 | 32768
 	// ProbePorts are those of probers, who open so many connections that they
-	// are back at each port soon. They are a value of IP_LOCAL_PORT_RANGE.
+	// are back at each port soon.
 	ProbePorts = 60999<<16 | 34816
 )
 
@@ -118,18 +119,22 @@ func PickFrom(fd, ports int) error {
 	return err
 }
 
+// dialer connects from some ports.
+func dialer(ports int) *net.Dialer {
+	return &net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		var set error
+		err := c.Control(func(fd uintptr) { set = PickFrom(int(fd), ports) })
+		return errors.Join(err, set)
+	}}
+}
+
 // Dial connects from inside a namespace to an address and port; names are not
 // resolved.
 func Dial(ctx context.Context, name, network, address string) (net.Conn, error) {
-	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-		var set error
-		err := c.Control(func(fd uintptr) { set = PickFrom(int(fd), dialPorts) })
-		return errors.Join(err, set)
-	}}
 	var conn net.Conn
 	err := Do(name, func() error {
 		var err error
-		conn, err = dialer.DialContext(ctx, network, address)
+		conn, err = dialer(dialPorts).DialContext(ctx, network, address)
 		return err
 	})
 	return conn, err
