@@ -103,6 +103,7 @@ func translateDesired(d agent.Desired, gateways []netip.Addr) layer2.Desired {
 		out.Addresses[a.Addr] = layer2.Address{
 			Links: a.Links, Mine: a.Mine(), Owner: a.Owner, Lead: a.Lead, Order: a.Order,
 			Previous: layer2.Predecessor(a.Predecessor), NeedsWitness: a.NeedsWitness,
+			Unserved: a.Reason == announce.NoLocalEndpoint || a.Reason == announce.NetworkUnavailable,
 		}
 	}
 	return out

@@ -339,7 +339,7 @@ func TestPredecessorOfAnOwner(t *testing.T) {
 		"after a brief one that died":    {[]election{{0, "n2"}, {300, "n1"}}, true, Down},
 		"after one that had time":        {[]election{{0, "n2"}, {2000, "n1"}}, false, Alive},
 		"brief, but after one with time": {[]election{{0, "n3"}, {2000, "n2"}, {2300, "n1"}}, false, Alive},
-		"again, after a brief vacancy":   {[]election{{0, "n1"}, {2000, ""}, {2100, "n1"}}, false, Alive},
+		"again, after a brief vacancy":   {[]election{{0, "n1"}, {2000, ""}, {2100, "n1"}}, false, Itself},
 		"again, after it was cut off":    {[]election{{0, "n1"}, {2000, cutOff}, {2100, "n1"}}, false, Unheard},
 	} {
 		s := &state{input: input{members: &Members{All: map[string]Member{"n2": {Alive: !c.down}, "n3": {Alive: true}}}}}
@@ -378,7 +378,7 @@ func TestAGapWithoutEndpointsIsNoChangeOfOwner(t *testing.T) {
 			}
 			a.SetCluster(c)
 			settle()
-			if got := f.last(t).Addresses[0]; !got.Mine() || got.From != self || got.Predecessor != Alive {
+			if got := f.last(t).Addresses[0]; !got.Mine() || got.From != self || got.Predecessor != Itself {
 				t.Errorf("after the gap: mine %v, from %q %v", got.Mine(), got.From, got.Predecessor)
 			}
 		}

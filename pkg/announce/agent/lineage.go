@@ -61,7 +61,9 @@ func (s *state) predecessor(i int, self string) Predecessor {
 		// It may be found in use still. If from has begun to use it after
 		// all, it answers, and that is as good as knowing.
 		return Nobody
-	case from == self || s.input.members.All[from].Alive:
+	case from == self:
+		return Itself
+	case s.input.members.All[from].Alive:
 		return Alive
 	}
 	return Down

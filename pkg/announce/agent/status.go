@@ -82,7 +82,7 @@ type AddressStatus struct {
 	Services  []string        `json:"services"`
 	Owner     string          `json:"owner,omitempty"`
 	From      string          `json:"from,omitempty"` // the owner before
-	FromState string          `json:"fromState"`      // nobody, alive or down: what became of it
+	FromState string          `json:"fromState"`      // nobody, alive, itself, down or unheard: what became of it
 	Mine      bool            `json:"mine"`
 	Answering bool            `json:"answering"` // this node answers for it at this moment
 	Reason    announce.Reason `json:"reason"`

@@ -125,6 +125,8 @@ const (
 	Nobody Predecessor = iota
 	// Alive: the announcer of the previous owner is alive.
 	Alive
+	// Itself: it was this node.
+	Itself
 	// Down: the announcer of the previous owner is not alive.
 	Down
 	// Unheard: this node had no link that serves the address, so another may
@@ -132,9 +134,9 @@ const (
 	Unheard
 )
 
-// String returns "nobody", "alive", "down" or "unheard".
+// String returns "nobody", "alive", "itself", "down" or "unheard".
 func (p Predecessor) String() string {
-	return [...]string{"nobody", "alive", "down", "unheard"}[p]
+	return [...]string{"nobody", "alive", "itself", "down", "unheard"}[p]
 }
 
 // Observation is something that a speaker saw happen to an address.

@@ -62,7 +62,7 @@ func (e *engine) applyLinks(now time.Time, links []announce.Link) {
 		present[nl.Index] = struct{}{}
 		l := e.links[nl.Index]
 		if l == nil {
-			l = &link{announcer: newAnnouncer(e.s.cfg.Rand), ports: make(map[Family]*port)}
+			l = &link{announcer: newAnnouncer(e.s.cfg.Rand), ports: make(map[Family]*port), watches: make(map[Family]Wire)}
 			if len(e.world.down) > 0 {
 				l.announcer.hasten(now)
 			}
@@ -88,7 +88,7 @@ func (e *engine) applyLinks(now time.Time, links []announce.Link) {
 func (e *engine) applyAddresses(now time.Time, d *Desired) {
 	for k, a := range e.addresses {
 		if _, ok := d.Addresses[k]; !ok {
-			e.drop(k, a)
+			e.drop(now, k, a)
 		}
 	}
 	for k, want := range d.Addresses {
@@ -107,14 +107,14 @@ func (e *engine) applyAddresses(now time.Time, d *Desired) {
 func (e *engine) serveOn(now time.Time, a *address, links []int) {
 	if before := a.entry; !slices.Equal(before.links, links) {
 		a.entry = &entry{links: links}
-		a.entry.answers.Store(before.answers.Load())
+		a.entry.show(&a.own)
 		for _, i := range before.links {
 			if l := e.links[i]; l != nil && !slices.Contains(links, i) {
 				l.announcer.stop(a.own.addr)
 			}
 		}
 	}
-	if a.own.state != owning {
+	if a.own.state != owning || a.own.muted {
 		return
 	}
 	for _, i := range links {
@@ -125,11 +125,12 @@ func (e *engine) serveOn(now time.Time, a *address, links []int) {
 }
 
 // drop stops answering for an address that has left the plan.
-func (e *engine) drop(k netip.Addr, a *address) {
-	if a.own.state.answers() {
+func (e *engine) drop(now time.Time, k netip.Addr, a *address) {
+	if a.own.state.serves() {
 		e.emit(Event{Kind: Released, Address: k})
 	}
-	a.entry.answers.Store(false)
+	a.entry.show(&ownership{})
+	e.watcher.follow(k, false, now)
 	for _, i := range a.entry.links {
 		if l := e.links[i]; l != nil {
 			l.announcer.stop(k)

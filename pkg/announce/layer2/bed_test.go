@@ -187,6 +187,14 @@ func (o inHost) Open(l announce.Link, f Family, r []Range) (w Wire, err error) {
 	return w, err
 }
 
+func (o inHost) OpenTraffic(l announce.Link, f Family, r []Range) (w Wire, err error) {
+	err = o.host.Do(func() error {
+		w, err = o.Opener.OpenTraffic(l, f, r)
+		return err
+	})
+	return w, err
+}
+
 // groupsInHost joins groups in a host's namespace.
 type groupsInHost struct {
 	host *announcetest.Host

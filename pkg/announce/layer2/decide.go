@@ -26,6 +26,13 @@ type table struct {
 type entry struct {
 	links   []int // indexes of the links that serve it
 	answers atomic.Bool
+	serves  atomic.Bool // also while it doesn't answer for a moment
+}
+
+// show makes an ownership's answers those of the read loops.
+func (e *entry) show(o *ownership) {
+	e.answers.Store(o.answers())
+	e.serves.Store(o.state.serves())
 }
 
 // knows reports whether a is in the plan and served by l.

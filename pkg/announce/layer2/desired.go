@@ -63,6 +63,10 @@ type Address struct {
 	// node is taken, one of Witnesses must have answered.
 	NeedsWitness bool
 
+	// Unserved says that this node can't serve the address's traffic any longer,
+	// so that there is no good moment to wait for when another one takes over.
+	Unserved bool
+
 	// Order are the eligible nodes, the elected one first. It may be cut.
 	Order []string
 }
@@ -73,10 +77,12 @@ type Predecessor uint8
 const (
 	// Nobody: the address was not in use. It is probed before it is taken.
 	Nobody Predecessor = iota
-	// Alive: the previous owner still answers and stops when it sees this
-	// node's claim, or it was this node itself before a restart. The address
-	// is taken at once.
+	// Alive: the previous owner still answers. It is asked to hand the address
+	// over, and given most of a second for it.
 	Alive
+	// Itself: it was this node, before a restart or a time without an owner. The
+	// address is taken at once.
+	Itself
 	// Down: the previous owner is taken for dead. The LAN is asked for a
 	// second opinion before the address is taken.
 	Down

@@ -8,7 +8,7 @@ import (
 // claimed is called for each frame by which somebody else uses the address.
 func (o *ownership) claimed(now time.Time, w *world, c claim) effects {
 	switch o.state {
-	case probing, verifying, held:
+	case probing, verifying, held, awaiting:
 		return o.occupied(now, w, c)
 	case owning:
 		if c.node == "" {
@@ -24,9 +24,9 @@ func (o *ownership) claimed(now time.Time, w *world, c claim) effects {
 	return effects{}
 }
 
-// occupied decides whether an elected node that found somebody answering waits.
-// It doesn't for a node that is alive and comes after it in the election: that
-// one holds the address only until it sees this node's claim.
+// occupied decides what an elected node that found somebody answering waits for.
+// A node that is alive and comes after it in the election hands over. Of any
+// other it waits for the silence.
 func (o *ownership) occupied(now time.Time, w *world, c claim) effects {
 	if !o.leaveTo.IsZero() && !o.heard {
 		// The link forwards only now. What this node's kernel asked before
@@ -35,7 +35,11 @@ func (o *ownership) occupied(now time.Time, w *world, c claim) effects {
 	}
 	_, down := w.down[c.node]
 	if c.node != "" && !down && c.node != o.deferTo && !o.precedes(c.node, w.self) && !now.Before(o.leaveTo) {
-		return o.take(now, w)
+		if o.state != awaiting {
+			o.await(now)
+		}
+		o.holder, o.sent, o.next = c, 0, now.Add(awaitGap)
+		return effects{}
 	}
 	if o.state == held && o.holder.mac == c.mac {
 		o.answered = true
@@ -44,15 +48,26 @@ func (o *ownership) occupied(now time.Time, w *world, c claim) effects {
 	return o.hold(now, c)
 }
 
-// probedBy is called when another node probes the address. Owners hardly do, and
-// those that yield do all the time: if a node that won a dispute does, its view
-// has changed, and what kept this node from taking the address is over.
+// probedBy is called when another node probes the address. Owners hardly do;
+// those do that want it, and those that yield.
 func (o *ownership) probedBy(now time.Time, w *world, c claim) effects {
-	if o.state != held || c.node == "" || c.node != o.deferTo {
-		return effects{}
+	switch {
+	case c.node == "":
+	case o.state == awaiting && c.node == o.holder.node:
+		return o.take(now, w)
+	case o.state == held && c.node == o.deferTo:
+		// Its view has changed since it won the dispute, and what kept this
+		// node from taking the address is over.
+		o.deferTo = ""
+		return o.occupied(now, w, c)
+	case o.state.serves():
+		known := o.awaited(now)
+		o.asked, o.askedAt = c.node, now
+		if o.state == yielding && !known && o.awaited(now) {
+			o.next = now
+		}
 	}
-	o.deferTo = ""
-	return o.occupied(now, w, c)
+	return effects{}
 }
 
 // precedes reports whether x comes before y in the election as this node sees it.
@@ -66,7 +81,8 @@ func (o *ownership) precedes(x, y string) bool {
 // nobody's view when it can't have, or when the dispute goes on: the two views
 // disagree, and without an order common to both each would insist for ever.
 func (o *ownership) dispute(now time.Time, w *world, c claim) effects {
-	if o.rival.node != c.node || now.Sub(o.rivalAt) > disputeGap {
+	begins := o.rival.node != c.node || now.Sub(o.rivalAt) > disputeGap
+	if begins {
 		o.disputed, o.disputeTold = now, false
 	}
 	o.rival, o.rivalAt = c, now
@@ -85,6 +101,12 @@ func (o *ownership) dispute(now time.Time, w *world, c claim) effects {
 	if at.After(now) {
 		o.insistAt = at
 		o.reschedule()
+		if begins && now.Sub(o.since) >= settleAfter {
+			// It is most likely the next owner, whom clients should hear
+			// alone. Not so where this node is as new an owner itself.
+			o.muted = true
+			return effects{announce: stopAnnouncing}
+		}
 		return effects{}
 	}
 	return o.insist(now)
@@ -92,9 +114,12 @@ func (o *ownership) dispute(now time.Time, w *world, c claim) effects {
 
 // insist announces against the rival's claim and tells of it once a dispute.
 func (o *ownership) insist(now time.Time) effects {
-	o.insisted, o.insistAt = now, time.Time{}
-	o.reschedule()
 	fx := effects{announce: repeatAnnouncing}
+	if o.muted {
+		fx.announce = startAnnouncing
+	}
+	o.insisted, o.insistAt, o.muted = now, time.Time{}, false
+	o.reschedule()
 	if !o.disputeTold {
 		o.disputeTold = true
 		won := o.event(SplitBrain, o.rival)

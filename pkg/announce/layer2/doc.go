@@ -7,16 +7,17 @@
 //	            table (atomic) ◄────┤             ▼
 //	                 │              ├──► announcer, prober (when, how fast) ──► port ──► Wire
 //	                 ▼              │
-//	    Wire ──► port: decide ──────┴── claims, witnesses
+//	    Wire ──► port: decide ──────┴── claims, probes, witnesses
 //	                 └──► reply ──► Wire
 //
 // The pure part takes and returns values, with time as an argument: the codecs
 // (arp.go, ndp.go), what to do about a frame (decide.go), the socket's filter
-// (filter.go), when to announce and to probe (schedule.go, probe.go), and who
-// answers (ownership.go, dispute.go). The shell is one goroutine that owns all
-// state (engine.go, apply.go), one read loop for each link and family (port.go),
-// one for the multicast memberships (groups.go), and the kernel behind the
-// interfaces of wire.go.
+// (filter.go), when to announce and to probe (schedule.go, probe.go), when an
+// address's traffic rests (traffic.go), and who answers (ownership.go, dispute.go).
+// The shell is one goroutine that owns all state (engine.go, apply.go), one read
+// loop for each link and family (port.go) and while addresses are handed over one
+// more (handover.go), one for the multicast memberships (groups.go), and the
+// kernel behind the interfaces of wire.go.
 //
 // # Decisions
 //
@@ -37,9 +38,14 @@
 // second, so that 500 addresses of a dead node are announced 40 ms after the
 // first one is; repeats have a lane of their own at 2,000 a second.
 //
-// An old owner goes on answering until the new one verifiably answers, by a claim
-// or by its answer to a probe. A plan alone doesn't make it stop: only what was
-// seen on the LAN shows that clients are served.
+// An old owner goes on answering until the new one asks it to hand over, or
+// verifiably answers, by a claim or by its answer to a probe. A plan alone doesn't
+// make it stop: only what was seen on the LAN shows that clients are served. What
+// moves an address costs connections that are open, as their state stays behind in
+// the old node's kernel. So the old owner, which alone sees the traffic, says when
+// (handover.go, traffic.go). It tells so by a frame that any version understands,
+// a probe, and what it is told by is one, too: no node depends on the other's
+// having the same release.
 //
 // Two owners settle it by frames alone, in milliseconds and without any membership,
 // because both know an order of nodes that doesn't depend on their views. While

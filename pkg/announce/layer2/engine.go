@@ -37,6 +37,7 @@ type engine struct {
 	events  []Event
 	readers sync.WaitGroup
 	groups  *groupKeeper
+	watcher *watcher
 	statsAt time.Time
 }
 
@@ -54,6 +55,7 @@ func newEngine(ctx context.Context, s *Speaker) *engine {
 		prober:    newProber(),
 		seen:      make(chan report, seenBuffer),
 		groups:    newGroupKeeper(s.cfg.Groups, s.cfg.Log),
+		watcher:   newWatcher(),
 	}
 	e.world = world{
 		self:     s.cfg.Self,
@@ -124,11 +126,12 @@ func (e *engine) sight(now time.Time, r report) {
 func (e *engine) act(now time.Time) {
 	for k, ok := e.timers.pop(now); ok; k, ok = e.timers.pop(now) {
 		a := e.addresses[k]
-		e.perform(now, a, a.own.tick(now, &e.world, e.witnessed(a)))
+		e.perform(now, a, a.own.tick(now, &e.world, sensed{witness: e.witnessed(a), rest: e.watcher.rest(k, now)}))
 	}
 	for k, ok := e.prober.next(now); ok; k, ok = e.prober.next(now) {
 		a := e.addresses[k]
 		a.own.probed(now, e.probe(a))
+		a.entry.show(&a.own)
 		e.schedule(a)
 	}
 	for _, l := range e.links {
@@ -141,6 +144,7 @@ func (e *engine) act(now time.Time) {
 			e.openPorts(now, l)
 		}
 	}
+	e.watch()
 	if !e.statsAt.After(now) {
 		e.statsAt = now.Add(statsEvery)
 		e.collect()
@@ -150,7 +154,8 @@ func (e *engine) act(now time.Time) {
 // perform carries out what a transition asks for.
 func (e *engine) perform(now time.Time, a *address, fx effects) {
 	addr := a.own.addr
-	a.entry.answers.Store(a.own.state.answers())
+	a.entry.show(&a.own)
+	e.watcher.follow(addr, a.own.state == yielding && a.own.awaited(now), now)
 	for _, i := range a.entry.links {
 		switch l := e.links[i]; fx.announce {
 		case startAnnouncing:
@@ -246,7 +251,7 @@ func (e *engine) collect() {
 // close stops answering, ends the read loops and waits for them.
 func (e *engine) close() {
 	for _, a := range e.addresses {
-		a.entry.answers.Store(false)
+		a.entry.show(&ownership{})
 	}
 	for _, l := range e.links {
 		e.closeLink(l)

@@ -64,7 +64,7 @@ func (b *bed) inTrouble() (*node, *trouble) {
 	return n, o
 }
 
-var alone = plan{addresses: vips, owner: 2, order: []int{2}, previous: Alive, down: []int{1}}
+var alone = plan{addresses: vips, owner: 2, order: []int{2}, previous: Itself, down: []int{1}}
 
 func TestOpenFails(t *testing.T) {
 	inBubble(t, 1, func(b *bed) {
@@ -157,6 +157,7 @@ func TestMetrics(t *testing.T) {
 		want := `
 			# HELP herald_layer2_addresses Addresses of the plan, by what this node does about them.
 			# TYPE herald_layer2_addresses gauge
+			herald_layer2_addresses{state="awaiting"} 0
 			herald_layer2_addresses{state="held"} 0
 			herald_layer2_addresses{state="idle"} 0
 			herald_layer2_addresses{state="owning"} 2
@@ -192,7 +193,7 @@ func BenchmarkApply(b *testing.B) {
 	e := newEngine(b.Context(), New(Config{Self: "n1", Opener: newLAN(), Outranks: byName}))
 	d := &Desired{Links: []announce.Link{linkOf(1)}, Addresses: make(map[netip.Addr]Address)}
 	for a := netip.MustParseAddr("10.10.0.0"); len(d.Addresses) < 10_000; a = a.Next() {
-		d.Addresses[a] = Address{Links: []string{"eth0"}, Mine: true, Owner: "n1", Previous: Alive, Order: []string{"n1", "n2"}}
+		d.Addresses[a] = Address{Links: []string{"eth0"}, Mine: true, Owner: "n1", Previous: Itself, Order: []string{"n1", "n2"}}
 	}
 	e.apply(time.Now(), d)
 	b.ReportAllocs()

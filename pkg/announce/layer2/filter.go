@@ -106,6 +106,7 @@ func searchTree(ranges []Range) []bpf.Instruction {
 
 // Packet types of AF_PACKET, as the filter sees them.
 const (
+	packetHost      = 0
 	packetBroadcast = 1
 	packetMulticast = 2
 	packetOtherHost = 3
@@ -141,6 +142,23 @@ func filter(f Family, ranges []Range) ([]bpf.RawInstruction, error) {
 		p.arp(ranges)
 	} else {
 		p.neighbor(ranges)
+	}
+	p = append(p, bpf.RetConstant{Val: 0})
+	return bpf.Assemble(p)
+}
+
+// trafficFilter is the program for the IP packets to the ranges that come in for
+// this host, on this LAN.
+func trafficFilter(f Family, ranges []Range) ([]bpf.RawInstruction, error) {
+	destination := uint32(30)
+	if f == IPv6 {
+		destination = 50
+	}
+	p := program{bpf.LoadConstant{Dst: bpf.RegX, Val: maxFrame}}
+	p.require(bpf.LoadExtension{Num: bpf.ExtType}, bpf.JumpEqual, packetHost)
+	p.require(bpf.LoadExtension{Num: bpf.ExtVLANTagPresent}, bpf.JumpEqual, 0)
+	if len(ranges) > 0 {
+		p.oneOf(bpf.LoadAbsolute{Off: destination, Size: 4}, ranges)
 	}
 	p = append(p, bpf.RetConstant{Val: 0})
 	return bpf.Assemble(p)

@@ -8,6 +8,7 @@ import (
 
 const (
 	ethernetHeader = 14
+	etherTypeIPv4  = 0x0800
 	etherTypeARP   = 0x0806
 	etherTypeIPv6  = 0x86dd
 

@@ -50,7 +50,22 @@ func (l *lan) setSide(index, side int) {
 
 // Open implements Opener.
 func (l *lan) Open(link announce.Link, f Family, _ []Range) (Wire, error) {
-	w := &simWire{lan: l, link: link, family: f, frames: make(chan []byte, 20000), closed: make(chan struct{})}
+	if f == IPv6 {
+		return l.open(link, etherTypeIPv6)
+	}
+	return l.open(link, etherTypeARP)
+}
+
+// OpenTraffic implements Opener.
+func (l *lan) OpenTraffic(link announce.Link, f Family, _ []Range) (Wire, error) {
+	if f == IPv6 {
+		return l.open(link, etherTypeIPv6)
+	}
+	return l.open(link, etherTypeIPv4)
+}
+
+func (l *lan) open(link announce.Link, etherType uint16) (Wire, error) {
+	w := &simWire{lan: l, link: link, etherType: etherType, frames: make(chan []byte, 20000), closed: make(chan struct{})}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ports[w] = struct{}{}
@@ -71,7 +86,7 @@ func (l *lan) send(from *simWire, frame []byte) {
 		if e.dst[0]&1 == 0 && e.dst != w.link.MAC {
 			continue
 		}
-		if w.family == IPv4 && e.etherType != etherTypeARP || w.family == IPv6 && e.etherType != etherTypeIPv6 {
+		if w.etherType != e.etherType {
 			continue
 		}
 		select {
@@ -82,12 +97,12 @@ func (l *lan) send(from *simWire, frame []byte) {
 }
 
 type simWire struct {
-	lan    *lan
-	link   announce.Link
-	family Family
-	frames chan []byte
-	closed chan struct{}
-	once   sync.Once
+	lan       *lan
+	link      announce.Link
+	etherType uint16
+	frames    chan []byte
+	closed    chan struct{}
+	once      sync.Once
 }
 
 func (w *simWire) ReadFrame(b []byte) (int, error) {
@@ -279,6 +294,22 @@ func (h *host) cached(a netip.Addr) announce.MAC {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.cache[a]
+}
+
+// resolve asks for a with an empty cache and reports whether that brought an
+// answer or an announcement before a kernel would ask again.
+func (h *host) resolve(a netip.Addr) bool {
+	h.t.Helper()
+	h.mu.Lock()
+	delete(h.cache, a)
+	h.mu.Unlock()
+	h.ask(a)
+	for start := time.Now(); time.Since(start) < 500*time.Millisecond; time.Sleep(time.Millisecond) {
+		if h.cached(a) != (announce.MAC{}) {
+			return true
+		}
+	}
+	return false
 }
 
 // take returns what was heard since the last call.

@@ -22,8 +22,9 @@ type link struct {
 	announce.Link
 	announcer *announcer
 	ports     map[Family]*port
-	witnessed time.Time // when a witness last answered
-	asked     time.Time // when the witnesses were last asked
+	watches   map[Family]Wire // of the traffic of addresses that are handed over
+	witnessed time.Time       // when a witness last answered
+	asked     time.Time       // when the witnesses were last asked
 
 	reopenAt   time.Time // zero: every port that is needed is open
 	reopenWait time.Duration
@@ -113,6 +114,9 @@ func (e *engine) closePort(l *link, p *port) {
 func (e *engine) closeLink(l *link) {
 	for _, p := range l.ports {
 		e.closePort(l, p)
+	}
+	for f := range l.watches {
+		e.closeWatch(l, f)
 	}
 }
 

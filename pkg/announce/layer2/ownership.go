@@ -16,9 +16,16 @@ const (
 	opinionProbes = 3 // before an address is taken from a node that is down
 	opinionGap    = 20 * time.Millisecond
 	heldGap       = 200 * time.Millisecond
+	awaitGap      = 100 * time.Millisecond // while the node that is to hand over answers
 	yieldGap      = 100 * time.Millisecond
 	returnGap     = 100 * time.Millisecond  // of probes on a link that is just up: the switch may not forward yet
 	returnWait    = 1250 * time.Millisecond // before an address is taken back: longer than Linux's neighbor/retrans_time_ms
+
+	handOverPatience = 500 * time.Millisecond // for a moment without traffic
+	awaitPatience    = 800 * time.Millisecond // for the other node to hand over; more than it takes
+	awaitedFor       = 3 * awaitGap           // after its last probe a node still waits
+	heldUp           = time.Millisecond       // too late to tell what came since
+	handOverWait     = 20 * time.Millisecond  // for the claim of the node that was told to take over
 
 	probeEvery   = time.Minute            // for a second holder that nothing shows
 	conflictOver = 150 * time.Second      // unseen that long: two probes found nothing
@@ -38,6 +45,7 @@ const (
 	probing                // elected; not in use before; asking whether it is free
 	verifying              // elected; asking whether the previous owner is really gone
 	held                   // elected; somebody else answers
+	awaiting               // elected; the owner is alive and about to hand over
 	owning                 // answering and announcing
 	yielding               // no longer elected; answering until the elected node does
 	states
@@ -45,10 +53,11 @@ const (
 
 // String returns the state's label in metrics.
 func (s state) String() string {
-	return [...]string{"idle", "probing", "verifying", "held", "owning", "yielding"}[s]
+	return [...]string{"idle", "probing", "verifying", "held", "awaiting", "owning", "yielding"}[s]
 }
 
-func (s state) answers() bool { return s == owning || s == yielding }
+// serves reports whether clients are sent here as far as this node knows.
+func (s state) serves() bool { return s == owning || s == yielding }
 
 // claim is a frame by which somebody else uses an address.
 type claim struct {
@@ -94,6 +103,12 @@ type world struct {
 	spread func(d time.Duration) time.Duration
 }
 
+// sensed is what a tick depends on besides time and frames.
+type sensed struct {
+	witness time.Time // when a witness last answered on one of the address's links
+	rest    time.Time // when the address's traffic rests, unless more of it comes
+}
+
 // ownership is the state machine of one address. Time and frames are
 // arguments; what is to be done is returned.
 //
@@ -105,10 +120,17 @@ type world struct {
 //	 │                         ▼  │ silence             │ │     │ elected
 //	 │                        held ◄────────────────────┼─┘     ▼
 //	 │                              outranked by a claim│    yielding
-//	 │     elected, owner is alive                      │       │
+//	 │  elected, owner is alive          told, silence, │       │
+//	 ├─────────────────────────► awaiting ──────────────┤       │
+//	 │  elected, was the owner         or out of patience       │
 //	 └──────────────────────────────────────────────────┘       │
 //	idle ◄───────────────────────────────────────────────────────┘
 //	                               another node answers for it
+//
+// A hand-over is three frames. The elected node probes; that asks the owner to
+// hand over. The owner waits until the address's traffic rests, stops answering,
+// and probes: that tells the elected node to take the address, and its claim is
+// the third. The old owner forwards all the while and afterwards.
 type ownership struct {
 	addr  netip.Addr
 	want  Address
@@ -127,6 +149,13 @@ type ownership struct {
 	since     time.Time // of owning
 	nextProbe time.Time
 
+	asked   string    // the node that last probed, to take over
+	askedAt time.Time // when it did
+	until   time.Time // awaiting, yielding: end of patience; zero: not asked yet
+	telling bool      // the probe that was asked for tells the elected node to take over
+	toldAt  time.Time // when it was told
+	muted   bool      // questions aren't answered for a moment: another node does, or is about to
+
 	rival       claim     // the last claim of another node
 	rivalAt     time.Time // zero: none
 	disputed    time.Time // since when
@@ -141,7 +170,7 @@ type ownership struct {
 
 // elect applies what is wanted from now on.
 func (o *ownership) elect(now time.Time, w *world, want Address) effects {
-	wasMine := o.want.Mine
+	was := o.want
 	if !slices.Equal(o.want.Order, want.Order) {
 		o.deferTo = ""
 	}
@@ -149,9 +178,9 @@ func (o *ownership) elect(now time.Time, w *world, want Address) effects {
 	switch {
 	case want.Mine && o.state == yielding:
 		return o.take(now, w)
-	case want.Mine && !wasMine && o.state == idle:
+	case want.Mine && !was.Mine && o.state == idle:
 		return o.begin(now, w)
-	case !want.Mine && o.state.answers() && (want.Owner == "" || len(want.Links) == 0):
+	case !want.Mine && o.state.serves() && (want.Owner == "" || len(want.Links) == 0):
 		// Without a link it would wait in vain for the new owner's claim, and
 		// when it is back it has to find out what it missed.
 		fx := o.stop()
@@ -159,7 +188,9 @@ func (o *ownership) elect(now time.Time, w *world, want Address) effects {
 		return fx
 	case !want.Mine && o.state == owning:
 		return o.yield(now)
-	case !want.Mine && !o.state.answers() && o.state != idle:
+	case o.state == yielding && (want.Owner != was.Owner || want.Unserved != was.Unserved):
+		return o.yield(now)
+	case !want.Mine && !o.state.serves() && o.state != idle:
 		return o.stop()
 	}
 	return effects{}
@@ -175,10 +206,17 @@ func (o *ownership) begin(now time.Time, w *world) effects {
 		o.state, o.next = verifying, now
 	case Unheard:
 		o.state, o.next, o.leaveTo = verifying, now, now.Add(returnWait)
-	default:
+	case Alive:
+		o.await(now)
+	case Itself:
 		return o.take(now, w)
 	}
-	return o.tick(now, w, time.Time{})
+	return o.tick(now, w, sensed{})
+}
+
+// await has the owner, which is alive, hand over.
+func (o *ownership) await(now time.Time) {
+	o.state, o.sent, o.next, o.until = awaiting, 0, now, now.Add(awaitPatience)
 }
 
 func (o *ownership) take(now time.Time, w *world) effects {
@@ -190,21 +228,71 @@ func (o *ownership) take(now time.Time, w *world) effects {
 	return effects{announce: startAnnouncing, events: []Event{{Kind: TookOver, Address: o.addr}}}
 }
 
+// answers reports whether questions for the address are to be answered.
+func (o *ownership) answers() bool { return o.state.serves() && !o.muted }
+
 // stop ends all activity for the address.
 func (o *ownership) stop() effects {
 	*o = ownership{addr: o.addr, want: o.want}
 	return effects{announce: stopAnnouncing}
 }
 
-// yield goes on answering without announcing. If the elected node's claim was
-// seen already, a probe finds out at once whether it still answers: it may have
-// been elected no more meanwhile, and wait for this node's claim.
+// yield goes on answering without announcing, until the elected node does.
 func (o *ownership) yield(now time.Time) effects {
-	o.state, o.next, o.insistAt = yielding, now.Add(yieldGap), time.Time{}
-	if o.rival.node != "" && o.rival.node == o.want.Owner && now.Sub(o.rivalAt) < disputeGap {
+	o.state, o.next, o.insistAt, o.until = yielding, now.Add(yieldGap), time.Time{}, time.Time{}
+	o.telling, o.muted = false, false
+	if o.awaited(now) || o.want.Unserved || o.overtaken(now) {
 		o.next = now
 	}
 	return effects{announce: stopAnnouncing}
+}
+
+// awaited reports whether the elected node waits for this one to hand over.
+func (o *ownership) awaited(now time.Time) bool {
+	return o.asked != "" && o.asked == o.want.Owner && now.Sub(o.askedAt) < awaitedFor
+}
+
+// overtaken reports whether the elected node has claimed the address already.
+func (o *ownership) overtaken(now time.Time) bool {
+	return o.rival.node != "" && o.rival.node == o.want.Owner && now.Sub(o.rivalAt) < disputeGap
+}
+
+// handOver tells the elected node to take over as soon as the traffic rests: a
+// connection that is open when its packets begin to reach another node is lost.
+// There is nothing to wait for if this node can't serve it anyhow, nor if the
+// elected node has claimed the address already; it may have been elected no more
+// since, and wait for this node's claim, which its silence shows. One that isn't
+// known to wait is probed now and then, in case its claim was lost. The last
+// argument is how long ago this was due: where the machine was busy with others,
+// packets may have come that aren't read yet.
+func (o *ownership) handOver(now, rest time.Time, late time.Duration) effects {
+	if o.muted {
+		// It doesn't take over, so it doesn't wait any longer.
+		o.muted, o.asked = false, ""
+	}
+	if again := o.toldAt.Add(yieldGap); now.Before(again) {
+		o.next = again
+		return effects{}
+	}
+	if o.awaited(now) && o.until.IsZero() {
+		o.until = now.Add(handOverPatience)
+	}
+	switch {
+	case o.want.Unserved, o.overtaken(now):
+	case !o.awaited(now):
+		return effects{probe: calmProbe}
+	case late >= heldUp && now.Before(o.until):
+		o.next = now.Add(heldUp)
+		return effects{}
+	case rest.After(now) && now.Before(o.until):
+		o.next = rest
+		if o.until.Before(rest) {
+			o.next = o.until
+		}
+		return effects{}
+	}
+	o.telling = true
+	return effects{probe: urgentProbe}
 }
 
 func (o *ownership) yieldTo(c claim) effects {
@@ -229,36 +317,47 @@ func (o *ownership) probed(now time.Time, sent bool) {
 		if o.sent >= firstProbes {
 			o.next = now.Add(firstWait)
 		}
-	case verifying:
+	case verifying, awaiting:
 		o.next = now.Add(opinionGap)
 		if now.Before(o.leaveTo) {
 			o.next = now.Add(returnGap)
 		}
-	case held, yielding:
+	case held:
 		o.next = now.Add(heldGap)
+	case yielding:
+		o.next = now.Add(heldGap)
+		if o.telling && sent {
+			o.muted, o.toldAt, o.next = true, now, now.Add(handOverWait)
+		}
+		o.telling = false
 	}
 }
 
-// tick does what is due. The last argument is when a witness last answered on
-// one of the address's links.
-func (o *ownership) tick(now time.Time, w *world, witness time.Time) effects {
+// tick does what is due.
+func (o *ownership) tick(now time.Time, w *world, s sensed) effects {
+	late := now.Sub(o.next)
 	o.next = time.Time{}
 	switch o.state {
 	case probing:
-		return o.ask(now, w, witness, calmProbe, firstProbes)
+		return o.ask(now, w, s.witness, calmProbe, firstProbes)
+	case awaiting:
+		if !now.Before(o.until) {
+			return o.take(now, w)
+		}
+		return o.ask(now, w, s.witness, urgentProbe, opinionProbes)
 	case verifying:
-		return o.ask(now, w, witness, urgentProbe, opinionProbes)
+		return o.ask(now, w, s.witness, urgentProbe, opinionProbes)
 	case held:
 		if o.sent > 0 && !o.answered {
 			o.state, o.sent = verifying, 0
-			return o.ask(now, w, witness, urgentProbe, opinionProbes)
+			return o.ask(now, w, s.witness, urgentProbe, opinionProbes)
 		}
 		o.answered = false
 		return effects{probe: calmProbe}
 	case owning:
 		return o.watch(now, w)
 	case yielding:
-		return effects{probe: calmProbe}
+		return o.handOver(now, s.rest, late)
 	}
 	return effects{}
 }

@@ -43,6 +43,7 @@ type driver struct {
 	start   time.Time
 	now     time.Time
 	witness time.Time
+	rest    time.Time
 	log     []string
 }
 
@@ -77,12 +78,14 @@ func (d *driver) note(fx effects) {
 func (d *driver) elect(want Address) { d.note(d.o.elect(d.now, d.w, want)) }
 func (d *driver) claimed(n int)      { d.note(d.o.claimed(d.now, d.w, claimOf(n))) }
 
+func (d *driver) probed(n int) { d.note(d.o.probedBy(d.now, d.w, claimOf(n))) }
+
 // until lets time pass to a moment since the start.
 func (d *driver) until(t time.Duration) {
 	end := d.start.Add(t)
 	for !d.o.next.IsZero() && !d.o.next.After(end) {
 		d.now = later(d.now, d.o.next)
-		d.note(d.o.tick(d.now, d.w, d.witness))
+		d.note(d.o.tick(d.now, d.w, sensed{witness: d.witness, rest: d.rest}))
 	}
 	d.now = end
 }
@@ -127,9 +130,72 @@ func TestOwnership(t *testing.T) {
 				"1.2s probe with witnesses", "1.22s probe with witnesses", "1.24s probe with witnesses", "1.26s announce", "1.26s took over"}, owning,
 		},
 		{
-			"planned: taken at once", nil,
-			func(d *driver) { d.elect(mine(Alive)); d.until(time.Second) },
+			"once more: taken at once", nil,
+			func(d *driver) { d.elect(mine(Itself)); d.until(time.Second) },
 			[]string{"0s announce", "0s took over"}, owning,
+		},
+		{
+			"planned: asked for, and taken when told", nil,
+			func(d *driver) {
+				d.elect(mine(Alive))
+				d.until(1 * ms)
+				d.claimed(2)
+				d.until(110 * ms)
+				d.claimed(2)
+				d.until(140 * ms)
+				d.probed(2)
+			},
+			[]string{"0s probe", "101ms probe", "140ms announce", "140ms took over"}, owning,
+		},
+		{
+			"planned: the owner is silent", nil,
+			func(d *driver) { d.elect(mine(Alive)); d.until(time.Second) },
+			[]string{"0s probe", "20ms probe", "40ms probe", "60ms announce", "60ms took over"}, owning,
+		},
+		{
+			"planned: the owner falls silent", nil,
+			func(d *driver) {
+				d.elect(mine(Alive))
+				d.until(1 * ms)
+				d.claimed(2)
+				d.until(time.Second)
+			},
+			[]string{"0s probe", "101ms probe", "121ms probe", "141ms probe", "161ms announce", "161ms took over"}, owning,
+		},
+		{
+			"planned: the owner doesn't hand over", nil,
+			func(d *driver) {
+				d.elect(mine(Alive))
+				for at := 1 * ms; at < time.Second; at += 100 * ms {
+					d.until(at)
+					d.claimed(2)
+				}
+			},
+			[]string{"0s probe", "101ms probe", "201ms probe", "301ms probe", "401ms probe", "501ms probe", "601ms probe", "701ms probe",
+				"801ms announce", "801ms took over", "901ms repeat", "901ms split brain"}, owning,
+		},
+		{
+			"planned: the owner dies meanwhile", nil,
+			func(d *driver) {
+				d.elect(mine(Alive))
+				d.until(1 * ms)
+				d.claimed(2)
+				d.until(50 * ms)
+				d.w.down["n2"] = struct{}{}
+				d.elect(mine(Down))
+				d.until(time.Second)
+			},
+			[]string{"0s probe", "101ms probe", "121ms probe", "141ms probe", "161ms announce", "161ms took over"}, owning,
+		},
+		{
+			"planned: a stranger answers", nil,
+			func(d *driver) { d.elect(mine(Alive)); d.until(1 * ms); d.claimed(clientHost) },
+			[]string{"0s probe", "1ms held"}, held,
+		},
+		{
+			"planned, and called off", nil,
+			func(d *driver) { d.elect(mine(Alive)); d.elect(others()); d.until(time.Second) },
+			[]string{"0s probe", "0s stop"}, idle,
 		},
 		{
 			"failover: a second opinion of 60 ms", []int{2},
@@ -169,6 +235,7 @@ func TestOwnership(t *testing.T) {
 					d.until(at)
 					d.claimed(2)
 				}
+				d.probed(2)
 			},
 			[]string{"0s probe with witnesses", "100ms probe with witnesses", "200ms probe with witnesses", "300ms probe with witnesses", "301ms held",
 				"501ms probe", "701ms probe", "901ms probe", "1.101s probe", "1.301s probe", "1.501s probe", "1.701s probe", "1.702s announce", "1.702s took over"}, owning,
@@ -207,6 +274,7 @@ func TestOwnership(t *testing.T) {
 				delete(d.w.down, "n2")
 				d.until(202 * ms)
 				d.claimed(2)
+				d.probed(2)
 			},
 			[]string{"0s probe", "1ms held", "201ms probe", "202ms announce", "202ms took over"}, owning,
 		},
@@ -236,7 +304,7 @@ func TestOwnership(t *testing.T) {
 		{
 			"no longer elected: answers until the new owner claims", nil,
 			func(d *driver) {
-				d.elect(mine(Alive))
+				d.elect(mine(Itself))
 				d.until(10 * ms)
 				d.elect(others())
 				d.until(12 * ms)
@@ -248,7 +316,7 @@ func TestOwnership(t *testing.T) {
 		{
 			"no longer elected: the new owner's claim is lost, its answer isn't", nil,
 			func(d *driver) {
-				d.elect(mine(Alive))
+				d.elect(mine(Itself))
 				d.until(10 * ms)
 				d.elect(others())
 				d.until(111 * ms)
@@ -259,7 +327,7 @@ func TestOwnership(t *testing.T) {
 		{
 			"no longer elected: the claim came before the plan", nil,
 			func(d *driver) {
-				d.elect(mine(Alive))
+				d.elect(mine(Itself))
 				d.until(10 * ms)
 				d.claimed(2)
 				d.until(60 * ms)
@@ -272,7 +340,7 @@ func TestOwnership(t *testing.T) {
 		{
 			"no longer elected: a stranger's answer doesn't end it", nil,
 			func(d *driver) {
-				d.elect(mine(Alive))
+				d.elect(mine(Itself))
 				d.until(10 * ms)
 				d.elect(others())
 				d.until(12 * ms)
@@ -284,17 +352,17 @@ func TestOwnership(t *testing.T) {
 		{
 			"elected again while yielding", nil,
 			func(d *driver) {
-				d.elect(mine(Alive))
+				d.elect(mine(Itself))
 				d.elect(others())
 				d.until(5 * ms)
-				d.elect(mine(Alive))
+				d.elect(mine(Itself))
 			},
 			[]string{"0s announce", "0s took over", "0s stop", "5ms announce", "5ms took over"}, owning,
 		},
 		{
 			"nobody is to announce it", nil,
 			func(d *driver) {
-				d.elect(mine(Alive))
+				d.elect(mine(Itself))
 				want := others()
 				want.Owner = ""
 				d.elect(want)
@@ -304,7 +372,7 @@ func TestOwnership(t *testing.T) {
 		{
 			"without a link, and back before it notices that all others are gone", nil,
 			func(d *driver) {
-				d.elect(mine(Alive))
+				d.elect(mine(Itself))
 				d.until(10 * ms)
 				want := others()
 				want.Links = nil
@@ -322,7 +390,7 @@ func TestOwnership(t *testing.T) {
 		{
 			"split brain: the one out of sight ranks lower", []int{2},
 			func(d *driver) {
-				d.elect(mine(Alive))
+				d.elect(mine(Itself))
 				d.until(50 * ms)
 				d.claimed(2)
 				d.until(55 * ms)
@@ -335,7 +403,7 @@ func TestOwnership(t *testing.T) {
 		{
 			"split brain: the one in sight ranks lower, its view may be ahead", nil,
 			func(d *driver) {
-				d.elect(mine(Alive))
+				d.elect(mine(Itself))
 				d.until(50 * ms)
 				d.claimed(2)
 				d.until(time.Second)
@@ -345,7 +413,7 @@ func TestOwnership(t *testing.T) {
 		{
 			"a stranger: held back after a takeover, then defended each 10 s", nil,
 			func(d *driver) {
-				d.elect(mine(Alive))
+				d.elect(mine(Itself))
 				for _, s := range []time.Duration{1, 6, 7, 15, 17} {
 					d.until(s * time.Second)
 					d.claimed(clientHost)
@@ -356,7 +424,7 @@ func TestOwnership(t *testing.T) {
 		{
 			"a stranger goes away", nil,
 			func(d *driver) {
-				d.elect(mine(Alive))
+				d.elect(mine(Itself))
 				d.until(6 * time.Second)
 				d.claimed(clientHost)
 				d.until(4 * time.Minute)
@@ -382,7 +450,7 @@ func TestOwnership(t *testing.T) {
 // on nobody's view.
 func TestDisputes(t *testing.T) {
 	const ms = time.Millisecond
-	own := Address{Links: []string{"eth0"}, Mine: true, Owner: "n2", Previous: Alive}
+	own := Address{Links: []string{"eth0"}, Mine: true, Owner: "n2", Previous: Itself}
 	tests := []struct {
 		name  string
 		order []string
@@ -431,7 +499,8 @@ func TestDisputes(t *testing.T) {
 					d.until(d.now.Sub(d.start) + 150*ms)
 				}
 				d.log = nil
-				d.note(d.o.probedBy(d.now, d.w, claimOf(1)))
+				d.probed(1)
+				d.probed(1)
 			},
 			[]string{"announce", "took over"}, owning,
 		},
@@ -474,7 +543,7 @@ func TestDisputeOfSiblings(t *testing.T) {
 	w.outranks = func(x, y string, lead netip.Addr) bool { return byName(x, y, lead) == (lead == vip4) }
 	for _, a := range vips {
 		d := &driver{o: &ownership{addr: a}, w: w, now: time.Unix(1000, 0)}
-		d.elect(Address{Links: []string{"eth0"}, Mine: true, Owner: "n2", Lead: vip4, Previous: Alive, Order: []string{"n2"}})
+		d.elect(Address{Links: []string{"eth0"}, Mine: true, Owner: "n2", Lead: vip4, Previous: Itself, Order: []string{"n2"}})
 		d.claimed(1)
 		if d.o.state != held {
 			t.Errorf("%s: state is %v, want %v", a, d.o.state, held)
@@ -491,7 +560,7 @@ func TestProbeNotSent(t *testing.T) {
 	for range 100 {
 		o.probed(now, false)
 		now = o.next
-		if fx := o.tick(now, w, time.Time{}); fx.probe != urgentProbe {
+		if fx := o.tick(now, w, sensed{}); fx.probe != urgentProbe {
 			t.Fatalf("%+v in state %v", fx, o.state)
 		}
 	}
@@ -511,6 +580,7 @@ type modelNode struct {
 	o    ownership
 	ann  *announcer
 	side int
+	busy bool // its traffic never rests
 }
 
 func newModel(t *rapid.T) *model {
@@ -539,12 +609,20 @@ func (m *model) perform(n *modelNode, fx effects) {
 		if other == n || other.side != n.side {
 			continue
 		}
-		answers := other.o.state.answers()
+		answers := other.o.answers()
 		m.perform(other, other.o.probedBy(m.now, other.w, claimOf(self)))
 		if answers {
 			m.perform(n, n.o.claimed(m.now, n.w, claimOf(i+1)))
 		}
 	}
+}
+
+// rest is when a node sees traffic rest.
+func (m *model) rest(n *modelNode) time.Time {
+	if n.busy {
+		return m.now.Add(2 * time.Millisecond)
+	}
+	return m.now
 }
 
 // pass lets time pass in milliseconds, in which the nodes come in any order.
@@ -553,7 +631,7 @@ func (m *model) pass(d time.Duration, check func()) {
 		for _, i := range m.rng.Perm(len(m.nodes)) {
 			n := m.nodes[i]
 			if !n.o.next.IsZero() && !n.o.next.After(m.now) {
-				m.perform(n, n.o.tick(m.now, n.w, m.now))
+				m.perform(n, n.o.tick(m.now, n.w, sensed{witness: m.now, rest: m.rest(n)}))
 			}
 			for _, ok := n.ann.next(m.now); ok; _, ok = n.ann.next(m.now) {
 				for _, other := range m.nodes {
@@ -569,7 +647,7 @@ func (m *model) pass(d time.Duration, check func()) {
 
 func (m *model) answering() (nodes []int) {
 	for i, n := range m.nodes {
-		if n.o.state.answers() {
+		if n.o.answers() {
 			nodes = append(nodes, i+1)
 		}
 	}
@@ -587,16 +665,22 @@ func (m *model) plan(i int, order []int, previous Predecessor) {
 }
 
 // TestMovesAreNeverUnanswered moves an address between living nodes again and
-// again, while each learns of each plan at its own time or never.
+// again, while each learns of each plan at its own time or never. Nobody answers
+// only for the moment that an owner waits for the node it told to take over.
 func TestMovesAreNeverUnanswered(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newModel(t)
 		order := []int{1, 2, 3}
-		for i := 1; i <= 3; i++ {
-			m.plan(i, order, Alive)
+		for i, n := range m.nodes {
+			n.busy = rapid.Bool().Draw(t, "busy")
+			m.plan(i+1, order, Itself)
 		}
+		last := m.now
 		answered := func() {
-			if len(m.answering()) == 0 {
+			if len(m.answering()) > 0 {
+				last = m.now
+			}
+			if m.now.Sub(last) > handOverWait {
 				t.Fatalf("nobody answers at %v", m.now.Sub(time.Unix(1000, 0)))
 			}
 		}
@@ -628,7 +712,7 @@ func TestSplitsHeal(t *testing.T) {
 		m := newModel(t)
 		nothing := func() {}
 		for i := 1; i <= 3; i++ {
-			m.plan(i, []int{1, 2, 3}, Alive)
+			m.plan(i, []int{1, 2, 3}, Itself)
 		}
 		sides := rapid.SampledFrom([][]int{{0, 0, 1}, {0, 1, 0}, {0, 1, 1}, {0, 1, 2}}).Draw(t, "sides")
 		for i, n := range m.nodes {

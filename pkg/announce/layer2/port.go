@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/herald-lb/herald/pkg/announce"
 )
 
@@ -43,22 +45,28 @@ type report struct {
 	name string
 }
 
-// serve answers until the wire is closed. Any other error is no reason to end: a
-// link that is down comes back, and the same wire with it.
+// serve answers until the wire is closed.
 func (p *port) serve(done <-chan struct{}) {
-	in, out := make([]byte, maxFrame), make([]byte, 0, maxFrame)
+	out := make([]byte, 0, maxFrame)
+	readFrames(p.wire, done, p.count.readErrors, func(frame []byte) { p.handle(frame, out) })
+}
+
+// readFrames hands on what a wire receives until it is closed. Any other error is
+// no reason to end: a link that is down comes back, and the same wire with it.
+func readFrames(w Wire, done <-chan struct{}, failed prometheus.Counter, handle func(frame []byte)) {
+	in := make([]byte, maxFrame)
 	wait := minBackOff
 	for {
-		n, err := p.wire.ReadFrame(in)
+		n, err := w.ReadFrame(in)
 		if err == nil {
 			wait = minBackOff
-			p.handle(in[:n], out)
+			handle(in[:n])
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		p.count.readErrors.Inc()
+		failed.Inc()
 		select {
 		case <-done:
 			return

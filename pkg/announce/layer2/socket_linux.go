@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mdlayher/packet"
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/herald-lb/herald/pkg/announce"
@@ -40,21 +41,39 @@ func (Sockets) Check() error {
 	return unix.Close(fd)
 }
 
-// Open opens a socket whose filter is in place before the first frame.
+// filterMaker makes a socket's filter.
+type filterMaker func(Family, []Range) ([]bpf.RawInstruction, error)
+
+// Open implements Opener.
 func (Sockets) Open(l announce.Link, f Family, ranges []Range) (Wire, error) {
-	raw, err := filter(f, ranges)
-	if err != nil {
-		return nil, fmt.Errorf("assemble the %s filter of link %s: %w", f, l.Name, err)
-	}
 	protocol := etherTypeARP
 	if f == IPv6 {
 		protocol = etherTypeIPv6
+	}
+	return open(l, f, protocol, filter, ranges)
+}
+
+// OpenTraffic implements Opener. What eBPF programs on the link take away before
+// the kernel's own IP layer isn't seen.
+func (Sockets) OpenTraffic(l announce.Link, f Family, ranges []Range) (Wire, error) {
+	protocol := etherTypeIPv4
+	if f == IPv6 {
+		protocol = etherTypeIPv6
+	}
+	return open(l, f, protocol, trafficFilter, ranges)
+}
+
+// open opens a socket whose filter is in place before the first frame.
+func open(l announce.Link, f Family, protocol int, filter filterMaker, ranges []Range) (Wire, error) {
+	raw, err := filter(f, ranges)
+	if err != nil {
+		return nil, fmt.Errorf("assemble the %s filter of link %s: %w", f, l.Name, err)
 	}
 	c, err := packet.Listen(&net.Interface{Index: l.Index, Name: l.Name}, packet.Raw, protocol, &packet.Config{Filter: raw})
 	if err != nil {
 		return nil, fmt.Errorf("open the %s socket of link %s: %w", f, l.Name, err)
 	}
-	s := &socket{conn: c, family: f}
+	s := &socket{conn: c, family: f, filter: filter}
 	if err := s.enlarge(); err != nil {
 		return nil, errors.Join(fmt.Errorf("set the buffer of link %s: %w", l.Name, err), c.Close())
 	}
@@ -65,6 +84,7 @@ func (Sockets) Open(l announce.Link, f Family, ranges []Range) (Wire, error) {
 type socket struct {
 	conn   *packet.Conn
 	family Family
+	filter filterMaker
 }
 
 func (s *socket) enlarge() error {
@@ -99,7 +119,7 @@ func (s *socket) WriteFrame(b []byte) error {
 
 // SetRanges implements Wire.
 func (s *socket) SetRanges(ranges []Range) error {
-	raw, err := filter(s.family, ranges)
+	raw, err := s.filter(s.family, ranges)
 	if err != nil {
 		return err
 	}

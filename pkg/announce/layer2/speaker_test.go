@@ -135,8 +135,8 @@ func TestSecondOpinion(t *testing.T) {
 // dead, as when their membership is blocked and the LAN is not.
 func TestSplitBrain(t *testing.T) {
 	onLANs(t, 2, func(b *bed) {
-		b.nodes[1].follow(plan{addresses: vips, owner: 1, order: []int{1}, previous: Alive, down: []int{2}})
-		b.nodes[2].follow(plan{addresses: vips, owner: 2, order: []int{2}, previous: Alive, down: []int{1}})
+		b.nodes[1].follow(plan{addresses: vips, owner: 1, order: []int{1}, previous: Itself, down: []int{2}})
+		b.nodes[2].follow(plan{addresses: vips, owner: 2, order: []int{2}, previous: Itself, down: []int{1}})
 		t.Logf("settled after %v", b.until(time.Second, 2, Held))
 		b.wantAnswer(1)
 		time.Sleep(3 * time.Second)

@@ -30,7 +30,11 @@ type Wire interface {
 
 // Opener opens the wires of this node's links.
 type Opener interface {
+	// Open opens a wire for the frames by which addresses are resolved.
 	Open(announce.Link, Family, []Range) (Wire, error)
+	// OpenTraffic opens one from which the beginnings of the IP packets can be
+	// read that come in for the ranges. Nothing is written to it.
+	OpenTraffic(announce.Link, Family, []Range) (Wire, error)
 }
 
 // Groups holds this node's memberships of IPv6 multicast groups.
