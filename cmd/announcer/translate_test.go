@@ -89,9 +89,23 @@ func TestTranslateDesired(t *testing.T) {
 
 // The two enumerations are converted by number.
 func TestPredecessorsAreAlike(t *testing.T) {
-	for a, l := range map[agent.Predecessor]layer2.Predecessor{agent.Nobody: layer2.Nobody, agent.Alive: layer2.Alive, agent.Down: layer2.Down, agent.Unheard: layer2.Unheard} {
+	for a, l := range map[agent.Predecessor]layer2.Predecessor{agent.Nobody: layer2.Nobody, agent.Alive: layer2.Alive, agent.Itself: layer2.Itself, agent.Down: layer2.Down, agent.Unheard: layer2.Unheard} {
 		if layer2.Predecessor(a) != l {
 			t.Errorf("%v is converted to %v", a, layer2.Predecessor(a))
+		}
+	}
+}
+
+// A node that can still serve an address waits for a good moment to hand it over.
+func TestUnserved(t *testing.T) {
+	for reason, want := range map[announce.Reason]bool{
+		announce.Announced: false, announce.NotElected: false, announce.MemberDraining: false, announce.NodeExcluded: false,
+		announce.NoLocalEndpoint: true, announce.NetworkUnavailable: true,
+	} {
+		a := announce.Address{Addr: ips("10.0.0.1")[0], Owner: "n2", Reason: reason}
+		d := translateDesired(agent.Desired{Self: "n1", Addresses: []agent.Address{{Address: &a}}}, nil)
+		if got := d.Addresses[a.Addr].Unserved; got != want {
+			t.Errorf("%v: unserved %v, want %v", reason, got, want)
 		}
 	}
 }
