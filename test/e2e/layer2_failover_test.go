@@ -77,5 +77,5 @@ func (s *site) failover(t *testing.T, fault, mend func(string) error, back bool)
 	if s.owner != before {
 		t.Errorf("%s has the address, %s had it before", s.owner, before)
 	}
-	asking.noneNew(t, 1) // it comes back in one move
+	asking.noneMoved(t, 1) // it comes back in one move
 }

@@ -94,7 +94,7 @@ func (s *site) costsNothing(t *testing.T, move func(t *testing.T)) {
 		o.Stop()
 		owners := o.Moves(s.both()[0])
 		t.Logf("round %d took %v; owners: %v", round+1, time.Since(start).Round(time.Millisecond), owners)
-		asking.noneNew(t, len(owners)-1)
+		asking.noneMoved(t, len(owners)-1)
 		if s.owner != before {
 			t.Errorf("%s has the address, %s had it before", s.owner, before)
 		}

@@ -118,11 +118,9 @@ func (c *clients) none(t *testing.T) {
 	}
 }
 
-// noneNew fails the test if a connection failed that was not under way at the
-// very moment at which the client switched to another node, if it didn't switch
-// once for each move, or if more than one a move failed or nobody was answered for
-// a while.
-func (c *clients) noneNew(t *testing.T, moves int) {
+// noneMoved fails the test if a connection failed, if nobody was answered for a
+// while, or if the client didn't switch to another node once for each move.
+func (c *clients) noneMoved(t *testing.T, moves int) {
 	t.Helper()
 	const while = 300 * time.Millisecond // tests have the machine not for themselves
 	for i, r := range c.reports(t) {
@@ -133,14 +131,9 @@ func (c *clients) noneNew(t *testing.T, moves int) {
 		if silent := r.Worst() - r.Late; silent > while {
 			t.Errorf("%v: no answer for %v", a, silent)
 		}
-		if len(r.Failures) > moves {
-			t.Errorf("%v: %d connections failed in %d moves", a, len(r.Failures), moves)
-		}
 		for _, f := range r.Failures {
-			if !c.switches.CutShort(a, f) {
-				t.Errorf("%v: a connection tried at %s failed after %v: %s; the client switched at %v",
-					a, f.At.Format("15:04:05.000"), f.Until.Sub(f.At), f.Reason, c.switches.Of(a))
-			}
+			t.Errorf("%v: a connection tried at %s failed after %v: %s; the client switched at %v",
+				a, f.At.Format("15:04:05.000"), f.Until.Sub(f.At), f.Reason, c.switches.Of(a))
 		}
 	}
 }
