@@ -118,9 +118,14 @@ func (e *engine) watchLink(l *link, f Family, ranges []Range) error {
 	return nil
 }
 
+// closeWatch doesn't wait for the end: the kernel takes milliseconds to forget a
+// packet socket, in which claims would go unheard.
 func (e *engine) closeWatch(l *link, f Family) {
-	if err := l.watches[f].Close(); err != nil {
-		e.s.cfg.Log.Warn("socket not closed", "link", l.Name, "err", err)
-	}
+	w, name := l.watches[f], l.Name
 	delete(l.watches, f)
+	e.readers.Go(func() {
+		if err := w.Close(); err != nil {
+			e.s.cfg.Log.Warn("socket not closed", "link", name, "err", err)
+		}
+	})
 }
