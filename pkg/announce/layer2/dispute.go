@@ -62,8 +62,8 @@ func (o *ownership) probedBy(now time.Time, w *world, c claim) effects {
 		return o.occupied(now, w, c)
 	case o.state.serves():
 		known := o.awaited(now)
-		o.asked, o.askedAt = c.node, now
-		if o.state == yielding && !known && o.awaited(now) {
+		o.askedBy(now, c.node)
+		if !known && o.awaited(now) {
 			o.next = now
 		}
 	}

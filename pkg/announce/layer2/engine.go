@@ -155,7 +155,7 @@ func (e *engine) act(now time.Time) {
 func (e *engine) perform(now time.Time, a *address, fx effects) {
 	addr := a.own.addr
 	a.entry.show(&a.own)
-	e.watcher.follow(addr, a.own.state == yielding && a.own.awaited(now), now)
+	e.watcher.follow(addr, a.own.wanted(now), now)
 	for _, i := range a.entry.links {
 		switch l := e.links[i]; fx.announce {
 		case startAnnouncing:

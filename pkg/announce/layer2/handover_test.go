@@ -15,7 +15,8 @@ func TestHandOver(t *testing.T) {
 	at := func(t time.Duration) func(d *driver) { return func(d *driver) { d.until(t) } }
 	restsAt := func(t time.Duration) func(d *driver) { return func(d *driver) { d.rest = d.start.Add(t) } }
 	elected := func(d *driver) { d.elect(others()) }
-	asks := func(d *driver) { d.probed(2) }
+	asks := func(d *driver) { d.probed(2); d.probed(2) }
+	looks := func(d *driver) { d.probed(2) }
 	claims := func(d *driver) { d.claimed(2) }
 	stalls := func(t time.Duration) func(d *driver) {
 		return func(d *driver) {
@@ -77,6 +78,11 @@ func TestHandOver(t *testing.T) {
 			"the other doesn't take it, and asks again",
 			[]step{{elected, true}, {asks, true}, {at(1001 * ms), false}, {at(1019 * ms), false}, {at(1020 * ms), true}, {asks, true}, {at(1099 * ms), true}, {at(1100 * ms), false}, {claims, false}},
 			[]string{"1s stop", "1s probe", "1.1s probe", "1.1s stop", "1.1s yielded"}, idle,
+		},
+		{
+			"the other is just back on the LAN, and leaves it here for a while",
+			[]step{{elected, true}, {looks, true}, {at(1200 * ms), true}, {looks, true}, {at(1400 * ms), true}, {looks, true}, {at(1500 * ms), true}, {looks, true}, {at(1501 * ms), false}, {claims, false}},
+			[]string{"1s stop", "1.15s probe", "1.35s probe", "1.5s probe", "1.501s stop", "1.501s yielded"}, idle,
 		},
 		{
 			"nobody asks",

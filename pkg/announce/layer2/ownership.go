@@ -23,6 +23,7 @@ const (
 
 	handOverPatience = 500 * time.Millisecond // for a moment without traffic
 	awaitPatience    = 800 * time.Millisecond // for the other node to hand over; more than it takes
+	askedWithin      = 3 * awaitGap / 2       // between two probes of a node that waits: less than heldGap
 	awaitedFor       = 3 * awaitGap           // after its last probe a node still waits
 	heldUp           = time.Millisecond       // too late to tell what came since
 	handOverWait     = 20 * time.Millisecond  // for the claim of the node that was told to take over
@@ -127,10 +128,10 @@ type sensed struct {
 //	idle ◄───────────────────────────────────────────────────────┘
 //	                               another node answers for it
 //
-// A hand-over is three frames. The elected node probes; that asks the owner to
-// hand over. The owner waits until the address's traffic rests, stops answering,
+// A hand-over is a few frames. The elected node probes twice within 150 ms; that
+// asks the owner to hand over. The owner waits until the address's traffic rests, stops answering,
 // and probes: that tells the elected node to take the address, and its claim is
-// the third. The old owner forwards all the while and afterwards.
+// the last. The old owner forwards all the while and afterwards.
 type ownership struct {
 	addr  netip.Addr
 	want  Address
@@ -149,8 +150,9 @@ type ownership struct {
 	since     time.Time // of owning
 	nextProbe time.Time
 
-	asked   string    // the node that last probed, to take over
+	asked   string    // the node that last probed
 	askedAt time.Time // when it did
+	asking  bool      // and does so as one that waits for a hand-over
 	until   time.Time // awaiting, yielding: end of patience; zero: not asked yet
 	telling bool      // the probe that was asked for tells the elected node to take over
 	toldAt  time.Time // when it was told
@@ -247,10 +249,20 @@ func (o *ownership) yield(now time.Time) effects {
 	return effects{announce: stopAnnouncing}
 }
 
-// awaited reports whether the elected node waits for this one to hand over.
-func (o *ownership) awaited(now time.Time) bool {
-	return o.asked != "" && o.asked == o.want.Owner && now.Sub(o.askedAt) < awaitedFor
+// askedBy takes in a probe of another node. One that waits for a hand-over probes
+// twice as often as one that leaves the address where it is for a while.
+func (o *ownership) askedBy(now time.Time, node string) {
+	o.asking = node == o.asked && now.Sub(o.askedAt) < askedWithin
+	o.asked, o.askedAt = node, now
 }
+
+// wanted reports whether the elected node is about to take the address over.
+func (o *ownership) wanted(now time.Time) bool {
+	return o.state == yielding && o.asked != "" && o.asked == o.want.Owner && now.Sub(o.askedAt) < awaitedFor
+}
+
+// awaited reports whether it waits for this node to hand the address over.
+func (o *ownership) awaited(now time.Time) bool { return o.wanted(now) && o.asking }
 
 // overtaken reports whether the elected node has claimed the address already.
 func (o *ownership) overtaken(now time.Time) bool {
@@ -268,7 +280,7 @@ func (o *ownership) overtaken(now time.Time) bool {
 func (o *ownership) handOver(now, rest time.Time, late time.Duration) effects {
 	if o.muted {
 		// It doesn't take over, so it doesn't wait any longer.
-		o.muted, o.asked = false, ""
+		o.muted, o.asked, o.asking, o.until = false, "", false, time.Time{}
 	}
 	if again := o.toldAt.Add(yieldGap); now.Before(again) {
 		o.next = again
@@ -279,6 +291,9 @@ func (o *ownership) handOver(now, rest time.Time, late time.Duration) effects {
 	}
 	switch {
 	case o.want.Unserved, o.overtaken(now):
+	case o.wanted(now) && !o.asking && now.Before(o.askedAt.Add(askedWithin)):
+		o.next = o.askedAt.Add(askedWithin)
+		return effects{}
 	case !o.awaited(now):
 		return effects{probe: calmProbe}
 	case late >= heldUp && now.Before(o.until):
