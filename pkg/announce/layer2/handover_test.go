@@ -61,8 +61,13 @@ func TestHandOver(t *testing.T) {
 		},
 		{
 			"at once, if this node can't serve it any longer",
-			[]step{{restsAt(time.Hour), true}, {unserved, true}, {at(1001 * ms), false}, {claims, false}},
-			[]string{"1s stop", "1s probe", "1.001s stop", "1.001s yielded"}, idle,
+			[]step{{restsAt(time.Hour), true}, {unserved, true}, {at(1001 * ms), true}, {looks, true}, {at(1002 * ms), false}, {claims, false}},
+			[]string{"1s stop", "1.001s probe", "1.002s stop", "1.002s yielded"}, idle,
+		},
+		{
+			"at once, if this node can't serve it any longer, and asked before it knows",
+			[]step{{restsAt(time.Hour), true}, {looks, true}, {at(1005 * ms), true}, {unserved, true}, {at(1006 * ms), false}, {claims, false}},
+			[]string{"1.005s stop", "1.005s probe", "1.006s stop", "1.006s yielded"}, idle,
 		},
 		{
 			"at once, if this node can't serve it any longer while it waits",

@@ -243,7 +243,7 @@ func (o *ownership) stop() effects {
 func (o *ownership) yield(now time.Time) effects {
 	o.state, o.next, o.insistAt, o.until = yielding, now.Add(yieldGap), time.Time{}, time.Time{}
 	o.telling, o.muted = false, false
-	if o.awaited(now) || o.want.Unserved || o.overtaken(now) {
+	if o.awaited(now) || o.overtaken(now) {
 		o.next = now
 	}
 	return effects{announce: stopAnnouncing}
@@ -261,8 +261,11 @@ func (o *ownership) wanted(now time.Time) bool {
 	return o.state == yielding && o.asked != "" && o.asked == o.want.Owner && now.Sub(o.askedAt) < awaitedFor
 }
 
-// awaited reports whether it waits for this node to hand the address over.
-func (o *ownership) awaited(now time.Time) bool { return o.wanted(now) && o.asking }
+// awaited reports whether it waits for this node to hand the address over. What
+// this node can't serve is better off with a node that isn't quite ready.
+func (o *ownership) awaited(now time.Time) bool {
+	return o.wanted(now) && (o.asking || o.want.Unserved)
+}
 
 // overtaken reports whether the elected node has claimed the address already.
 func (o *ownership) overtaken(now time.Time) bool {
@@ -290,8 +293,8 @@ func (o *ownership) handOver(now, rest time.Time, late time.Duration) effects {
 		o.until = now.Add(handOverPatience)
 	}
 	switch {
-	case o.want.Unserved, o.overtaken(now):
-	case o.wanted(now) && !o.asking && now.Before(o.askedAt.Add(askedWithin)):
+	case o.overtaken(now), o.want.Unserved && o.awaited(now):
+	case o.wanted(now) && !o.awaited(now) && now.Before(o.askedAt.Add(askedWithin)):
 		o.next = o.askedAt.Add(askedWithin)
 		return effects{}
 	case !o.awaited(now):
