@@ -2,6 +2,7 @@ package layer2
 
 import (
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -125,7 +126,7 @@ func TestHandOver(t *testing.T) {
 // TestHandOverWaitsForConnections has a client with a connection under way, on
 // which nothing comes while the server works. It must end before the move.
 func TestHandOverWaitsForConnections(t *testing.T) {
-	onLANs(t, 2, func(b *bed) {
+	inBubble(t, 2, func(b *bed) {
 		p := b.own()
 		p.owner, p.order = 2, []int{2, 1}
 		b.follow(p)
@@ -142,6 +143,34 @@ func TestHandOverWaitsForConnections(t *testing.T) {
 		b.wantTold(1, Yielded)
 		b.wantTold(2, TookOver)
 	})
+}
+
+// TestHandOverWaitsOnRealLinks has packets of a connection come all the time, so
+// that it is no matter when exactly the kernel's socket is open.
+func TestHandOverWaitsOnRealLinks(t *testing.T) {
+	b := real(t, 2)
+	p := b.own()
+	p.owner, p.order = 2, []int{2, 1}
+	end := make(chan struct{})
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		for {
+			b.client.toNode(1, 0)
+			select {
+			case <-end:
+				b.client.toNode(1, flagFIN)
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	})
+	b.follow(p)
+	time.Sleep(300 * time.Millisecond)
+	b.wantServes(1)
+	close(end)
+	sending.Wait()
+	t.Logf("moved %v after the last packet", b.within(100*time.Millisecond, 2))
+	b.nothing(time.Second, 1)
 }
 
 // wantServes checks that a node, and no other, has all addresses.

@@ -77,9 +77,10 @@ func (s *Speaker) Apply(d Desired) {
 // returns. A reader that doesn't read loses the oldest, after 65,536.
 func (s *Speaker) Events() <-chan Event { return s.events }
 
-// Owned returns the addresses that this node answers for, sorted; those too
-// that it is silent about for the moment of a hand-over. A node that is about to stop can go when none is left: each has been
-// taken over by another node that verifiably answers.
+// Owned returns the addresses that this node answers for, sorted; those too that
+// it is silent about for the moment of a hand-over. A node that is about to stop
+// can go when none is left: each has been taken over by another node that
+// verifiably answers.
 func (s *Speaker) Owned() []netip.Addr {
 	var owned []netip.Addr
 	for a, e := range s.table.Load().addresses {
